@@ -1,1 +1,6 @@
-//! The visage compiler.
+//! The visage compiler: from a RON spec to programs of kernels.
+
+pub mod axis;
+pub mod graph;
+pub mod system;
+pub mod tensor;

@@ -256,6 +256,8 @@ pub enum Value {
     Text(String),
     List(Vec<Value>),
     Map(BTreeMap<String, Value>),
+    /// Something else that the runtime provides, such as the data set to use when none is given.
+    Call(Call),
 }
 
 #[cfg(test)]

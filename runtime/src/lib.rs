@@ -1,1 +1,5 @@
 //! The visage runtime.
+
+pub mod array;
+pub mod checkpoint;
+pub mod files;

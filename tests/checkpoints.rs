@@ -6,9 +6,7 @@ use visage_runtime::array::{Array, ElementType};
 use visage_runtime::checkpoint::{Checkpoint, Problem, SOLE, Scalar, read_tensor};
 
 fn sample(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/checkpoints")
-        .join(name)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name)
 }
 
 fn read(name: &str) -> Checkpoint {
@@ -17,9 +15,7 @@ fn read(name: &str) -> Checkpoint {
 
 /// `start`, `start + 0.25`, ... as the samples hold it.
 fn ramp(shape: &[usize], start: f32) -> Array {
-    let values: Vec<f32> = (0..shape.iter().product())
-        .map(|i| start + 0.25 * i as f32)
-        .collect();
+    let values: Vec<f32> = (0..shape.iter().product()).map(|i| start + 0.25 * i as f32).collect();
     Array::from_slice(shape, &values).unwrap()
 }
 
@@ -42,27 +38,12 @@ fn nested_dictionaries_become_dotted_names_in_both_layouts_of_torch() {
                 "optimizer_state_dict.state.0.exp_avg_sq",
             ]
         );
-        assert_eq!(
-            checkpoint.tensors["network_fn_state_dict.pts_linears.0.weight"],
-            ramp(&[2, 3], 0.0)
-        );
-        assert_eq!(
-            checkpoint.tensors["network_fine_state_dict.pts_linears.0.bias"],
-            ramp(&[2], 9.0)
-        );
+        assert_eq!(checkpoint.tensors["network_fn_state_dict.pts_linears.0.weight"], ramp(&[2, 3], 0.0));
+        assert_eq!(checkpoint.tensors["network_fine_state_dict.pts_linears.0.bias"], ramp(&[2], 9.0));
         assert_eq!(checkpoint.scalars["global_step"], Scalar::Integer(200));
-        assert_eq!(
-            checkpoint.scalars["optimizer_state_dict.param_groups.0.lr"],
-            Scalar::Float(5e-4)
-        );
-        assert_eq!(
-            checkpoint.scalars["optimizer_state_dict.param_groups.0.betas.1"],
-            Scalar::Float(0.999)
-        );
-        assert_eq!(
-            checkpoint.scalars["optimizer_state_dict.state.0.step"],
-            Scalar::Integer(3)
-        );
+        assert_eq!(checkpoint.scalars["optimizer_state_dict.param_groups.0.lr"], Scalar::Float(5e-4));
+        assert_eq!(checkpoint.scalars["optimizer_state_dict.param_groups.0.betas.1"], Scalar::Float(0.999));
+        assert_eq!(checkpoint.scalars["optimizer_state_dict.state.0.step"], Scalar::Integer(3));
     }
 }
 
@@ -71,11 +52,7 @@ fn views_are_materialised() {
     for file in ["views_zip.pth", "views_legacy.pth"] {
         let checkpoint = read(file);
         let expect = |name: &str, shape: &[usize], values: &[f32]| {
-            assert_eq!(
-                checkpoint.tensors[name],
-                Array::from_slice(shape, values).unwrap(),
-                "{file}: {name}"
-            );
+            assert_eq!(checkpoint.tensors[name], Array::from_slice(shape, values).unwrap(), "{file}: {name}");
         };
         let whole = ramp(&[3, 4], 0.0);
         assert_eq!(checkpoint.tensors["whole"], whole);
@@ -110,24 +87,12 @@ fn every_element_type() {
             assert_eq!(array.element_type(), element, "{file}: {name}");
             assert_eq!(array.to_f32(), [0.0, 1.0, 2.0, 100.0], "{file}: {name}");
         }
-        assert_eq!(
-            checkpoint.tensors["bool"].to_bool().unwrap(),
-            [true, false, true]
-        );
-        assert_eq!(
-            checkpoint.tensors["uint16"],
-            Array::from_slice([2], &[0i32, 65535]).unwrap()
-        );
-        assert_eq!(
-            checkpoint.tensors["uint32"],
-            Array::from_slice([2], &[0i64, 4294967295]).unwrap()
-        );
+        assert_eq!(checkpoint.tensors["bool"].to_bool().unwrap(), [true, false, true]);
+        assert_eq!(checkpoint.tensors["uint16"], Array::from_slice([2], &[0i32, 65535]).unwrap());
+        assert_eq!(checkpoint.tensors["uint32"], Array::from_slice([2], &[0i64, 4294967295]).unwrap());
     }
     let checkpoint = read("types_zip.pth");
-    assert_eq!(
-        checkpoint.tensors["numpy"],
-        Array::from_slice([2, 3], &[0f64, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap()
-    );
+    assert_eq!(checkpoint.tensors["numpy"], Array::from_slice([2, 3], &[0f64, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap());
     assert_eq!(checkpoint.scalars["numpy_scalar"], Scalar::Float(0.5));
 }
 
@@ -136,37 +101,20 @@ fn a_whole_module_is_named_as_its_state_dict() {
     for file in ["module_zip.pth", "module_legacy.pth"] {
         let checkpoint = read(file);
         // The buffer `scratch` is not persistent, and so is not part of a state dict.
-        let expected = [
-            "siren.scale",
-            "siren.network.0.weight",
-            "siren.network.0.bias",
-            "siren.network.1.weight",
-        ];
+        let expected = ["siren.scale", "siren.network.0.weight", "siren.network.0.bias", "siren.network.1.weight"];
         assert_eq!(names(&checkpoint), expected, "{file}");
-        assert_eq!(
-            checkpoint.tensors["siren.network.0.weight"],
-            ramp(&[2, 3], 0.0)
-        );
-        assert_eq!(
-            checkpoint.tensors["siren.network.1.weight"],
-            ramp(&[2, 2], 2.0)
-        );
+        assert_eq!(checkpoint.tensors["siren.network.0.weight"], ramp(&[2, 3], 0.0));
+        assert_eq!(checkpoint.tensors["siren.network.1.weight"], ramp(&[2, 2], 2.0));
         assert_eq!(checkpoint.tensors["siren.scale"], ramp(&[1], 0.25));
         assert_eq!(checkpoint.scalars["step"], Scalar::Integer(60000));
-        assert_eq!(
-            checkpoint.scalars["siren.network.0.in_features"],
-            Scalar::Integer(3)
-        );
+        assert_eq!(checkpoint.scalars["siren.network.0.in_features"], Scalar::Integer(3));
     }
 }
 
 #[test]
 fn an_average_keeps_its_list() {
     let checkpoint = read("average.pth");
-    assert_eq!(
-        names(&checkpoint),
-        ["shadow_params.0", "shadow_params.1", "shadow_params.2"]
-    );
+    assert_eq!(names(&checkpoint), ["shadow_params.0", "shadow_params.1", "shadow_params.2"]);
     assert_eq!(checkpoint.tensors["shadow_params.1"], ramp(&[2], 1.0));
     assert_eq!(checkpoint.scalars["decay"], Scalar::Float(0.999));
     assert_eq!(checkpoint.scalars["num_updates"], Scalar::Integer(7));
@@ -176,33 +124,18 @@ fn an_average_keeps_its_list() {
 fn numpy_files() {
     let weights = read("keras_weights.npy");
     assert_eq!(names(&weights), ["0", "1"]);
-    assert_eq!(
-        weights.tensors["0"],
-        Array::from_slice([3, 2], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap()
-    );
-    assert_eq!(
-        weights.tensors["1"],
-        Array::from_slice([2], &[0.5f32, 1.5]).unwrap()
-    );
+    assert_eq!(weights.tensors["0"], Array::from_slice([3, 2], &[0f32, 1.0, 2.0, 3.0, 4.0, 5.0]).unwrap());
+    assert_eq!(weights.tensors["1"], Array::from_slice([2], &[0.5f32, 1.5]).unwrap());
     let fortran = Array::from_slice([2, 3], &[0i32, 1, 2, 3, 4, 5]).unwrap();
     assert_eq!(read_tensor(&sample("fortran.npy"), SOLE).unwrap(), fortran);
     assert_eq!(read("fortran.npy").into_sole_tensor().unwrap(), fortran);
     let arrays = read("arrays.npz");
-    assert_eq!(
-        arrays.tensors["poses"],
-        Array::from_slice([2, 2], &[1f64, 0.0, 0.0, 1.0]).unwrap()
-    );
-    assert_eq!(
-        arrays.tensors["index"],
-        Array::from_slice([2], &[1i32, 2]).unwrap()
-    );
+    assert_eq!(arrays.tensors["poses"], Array::from_slice([2, 2], &[1f64, 0.0, 0.0, 1.0]).unwrap());
+    assert_eq!(arrays.tensors["index"], Array::from_slice([2], &[1i32, 2]).unwrap());
     let zeros = Array::zeros(ElementType::F32, [8, 8]).unwrap();
     assert_eq!(read("compressed.npz").into_sole_tensor().unwrap(), zeros);
     let error = arrays.into_sole_tensor().unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "one tensor was expected, but there are 2: `poses`, `index`"
-    );
+    assert_eq!(error.to_string(), "one tensor was expected, but there are 2: `poses`, `index`");
 }
 
 #[test]
@@ -217,10 +150,7 @@ fn one_tensor_of_a_file() {
         assert!(matches!(error.problem(), Problem::Missing(_)));
         let message = error.to_string();
         assert!(message.contains(file), "{message}");
-        assert!(
-            message.contains("no tensor `rgb_linear.weight`; there are `"),
-            "{message}"
-        );
+        assert!(message.contains("no tensor `rgb_linear.weight`; there are `"), "{message}");
     }
 }
 
@@ -230,10 +160,7 @@ fn one_tensor_is_read_without_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
     let mut checkpoint = Checkpoint::default();
-    checkpoint.tensors.insert(
-        "damaged".into(),
-        Array::from_slice([2], &[true, true]).unwrap(),
-    );
+    checkpoint.tensors.insert("damaged".into(), Array::from_slice([2], &[true, true]).unwrap());
     checkpoint.tensors.insert("sound".into(), ramp(&[3], 0.0));
     let mut bytes = checkpoint.to_safetensors().unwrap();
     *bytes.last_mut().unwrap() = 9;
@@ -258,29 +185,18 @@ fn other_libraries_read_what_is_written() {
         let view = parsed.tensor(name).unwrap();
         assert_eq!((view.shape(), view.data()), (array.shape(), array.bytes()));
         let begin = metadata.info(name).unwrap().data_offsets.0;
-        assert!(
-            begin.is_multiple_of(array.element_type().size()),
-            "{name} is aligned"
-        );
+        assert!(begin.is_multiple_of(array.element_type().size()), "{name} is aligned");
     }
 }
 
 #[test]
 fn a_tensor_cannot_take_the_name_of_the_metadata() {
     let mut checkpoint = Checkpoint::default();
-    checkpoint
-        .tensors
-        .insert("__metadata__".into(), ramp(&[1], 0.0));
+    checkpoint.tensors.insert("__metadata__".into(), ramp(&[1], 0.0));
     assert!(checkpoint.to_safetensors().is_err());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("weights.safetensors");
-    assert!(
-        checkpoint
-            .write_safetensors(&path)
-            .unwrap_err()
-            .to_string()
-            .contains("weights.safetensors")
-    );
+    assert!(checkpoint.write_safetensors(&path).unwrap_err().to_string().contains("weights.safetensors"));
     assert!(!path.exists());
 }
 
@@ -308,13 +224,8 @@ fn any_array() -> impl Strategy<Value = Array> {
     ]);
     (element, proptest::collection::vec(0usize..4, 0..4)).prop_flat_map(|(element, shape)| {
         let count = shape.iter().product::<usize>() * element.size();
-        let byte = if element == ElementType::Bool {
-            0..=1u8
-        } else {
-            0..=255
-        };
-        proptest::collection::vec(byte, count)
-            .prop_map(move |bytes| Array::new(element, shape.clone(), bytes).unwrap())
+        let byte = if element == ElementType::Bool { 0..=1u8 } else { 0..=255 };
+        proptest::collection::vec(byte, count).prop_map(move |bytes| Array::new(element, shape.clone(), bytes).unwrap())
     })
 }
 

@@ -140,8 +140,7 @@ impl Number {
             Self::Double(value) => value,
         };
         // 2^63 is a double, and the first that does not fit.
-        let fits = value.fract() == 0.0
-            && (-9223372036854775808.0..9223372036854775808.0).contains(&value);
+        let fits = value.fract() == 0.0 && (-9223372036854775808.0..9223372036854775808.0).contains(&value);
         fits.then_some(value as i64)
     }
 }
@@ -209,29 +208,29 @@ macro_rules! element {
 
 element!(f64, F64, Number::Double, |n| Some(n.to_f64()));
 element!(f32, F32, Number::Single, |n| Some(n.to_f32()));
-element!(f16, F16, |v| Number::Single(v.to_f32()), |n| Some(
-    f16::from_f32(odd_single(n))
-));
-element!(bf16, BF16, |v| Number::Single(v.to_f32()), |n| Some(
-    bf16::from_f32(odd_single(n))
-));
+element!(f16, F16, widened, nearest_f16);
+element!(bf16, BF16, widened, nearest_bf16);
 element!(i64, I64, Number::Integer, Number::to_i64);
-element!(i32, I32, |v| Number::Integer(v.into()), |n| n
-    .to_i64()?
-    .try_into()
-    .ok());
-element!(i16, I16, |v| Number::Integer(v.into()), |n| n
-    .to_i64()?
-    .try_into()
-    .ok());
-element!(i8, I8, |v| Number::Integer(v.into()), |n| n
-    .to_i64()?
-    .try_into()
-    .ok());
-element!(u8, U8, |v| Number::Integer(v.into()), |n| n
-    .to_i64()?
-    .try_into()
-    .ok());
+element!(i32, I32, |v| Number::Integer(v.into()), exact_integer);
+element!(i16, I16, |v| Number::Integer(v.into()), exact_integer);
+element!(i8, I8, |v| Number::Integer(v.into()), exact_integer);
+element!(u8, U8, |v| Number::Integer(v.into()), exact_integer);
+
+fn widened(half: impl Into<f32>) -> Number {
+    Number::Single(half.into())
+}
+
+fn nearest_f16(number: Number) -> Option<f16> {
+    Some(f16::from_f32(odd_single(number)))
+}
+
+fn nearest_bf16(number: Number) -> Option<bf16> {
+    Some(bf16::from_f32(odd_single(number)))
+}
+
+fn exact_integer<T: TryFrom<i64>>(number: Number) -> Option<T> {
+    number.to_i64()?.try_into().ok()
+}
 
 /// A single that rounds to the same half as the number itself.
 ///
@@ -342,44 +341,25 @@ impl Array {
     ///
     /// # Errors
     /// The number of bytes is not what type and shape need, or a boolean is neither 0 nor 1.
-    pub fn new(
-        dtype: ElementType,
-        shape: impl Into<Vec<usize>>,
-        bytes: Vec<u8>,
-    ) -> Result<Self, ArrayError> {
+    pub fn new(dtype: ElementType, shape: impl Into<Vec<usize>>, bytes: Vec<u8>) -> Result<Self, ArrayError> {
         let shape = shape.into();
         let expected = byte_count(dtype, &shape);
         if expected != Some(bytes.len()) {
-            return Err(ArrayError::Size {
-                shape,
-                element: dtype,
-                expected,
-                found: bytes.len(),
-            });
+            return Err(ArrayError::Size { shape, element: dtype, expected, found: bytes.len() });
         }
         if dtype == ElementType::Bool
             && let Some(index) = bytes.iter().position(|&byte| byte > 1)
         {
-            return Err(ArrayError::Bool {
-                index,
-                byte: bytes[index],
-            });
+            return Err(ArrayError::Bool { index, byte: bytes[index] });
         }
-        Ok(Self {
-            dtype,
-            shape,
-            bytes,
-        })
+        Ok(Self { dtype, shape, bytes })
     }
 
     /// An array of these elements, in row-major order.
     ///
     /// # Errors
     /// The number of elements is not the product of the shape.
-    pub fn from_slice<T: Element>(
-        shape: impl Into<Vec<usize>>,
-        values: &[T],
-    ) -> Result<Self, ArrayError> {
+    pub fn from_slice<T: Element>(shape: impl Into<Vec<usize>>, values: &[T]) -> Result<Self, ArrayError> {
         let mut bytes = Vec::with_capacity(size_of_val(values));
         for &value in values {
             value.append(&mut bytes);
@@ -391,11 +371,7 @@ impl Array {
     pub fn scalar<T: Element>(value: T) -> Self {
         let mut bytes = Vec::with_capacity(T::TYPE.size());
         value.append(&mut bytes);
-        Self {
-            dtype: T::TYPE,
-            shape: Vec::new(),
-            bytes,
-        }
+        Self { dtype: T::TYPE, shape: Vec::new(), bytes }
     }
 
     /// An array of zeros (of `false`).
@@ -405,17 +381,8 @@ impl Array {
     pub fn zeros(dtype: ElementType, shape: impl Into<Vec<usize>>) -> Result<Self, ArrayError> {
         let shape = shape.into();
         match byte_count(dtype, &shape) {
-            Some(count) => Ok(Self {
-                dtype,
-                shape,
-                bytes: vec![0; count],
-            }),
-            None => Err(ArrayError::Size {
-                shape,
-                element: dtype,
-                expected: None,
-                found: 0,
-            }),
+            Some(count) => Ok(Self { dtype, shape, bytes: vec![0; count] }),
+            None => Err(ArrayError::Size { shape, element: dtype, expected: None, found: 0 }),
         }
     }
 
@@ -544,9 +511,7 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
     if shape.contains(&0) {
         return Some(0);
     }
-    shape
-        .iter()
-        .try_fold(1usize, |count, &size| count.checked_mul(size))
+    shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size))
 }
 
 fn byte_count(dtype: ElementType, shape: &[usize]) -> Option<usize> {
@@ -561,22 +526,10 @@ mod tests {
     #[test]
     fn a_shape_must_match_its_elements() {
         let error = Array::from_slice([2, 3], &[0f32; 5]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "shape [2, 3] of f32 needs 24 bytes, but 20 were given"
-        );
+        assert_eq!(error.to_string(), "shape [2, 3] of f32 needs 24 bytes, but 20 were given");
         let error = Array::zeros(ElementType::F64, [usize::MAX, 2]).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("more bytes than can be addressed"),
-            "{error}"
-        );
-        assert!(
-            Array::zeros(ElementType::F64, [usize::MAX, 2, 0])
-                .unwrap()
-                .is_empty()
-        );
+        assert!(error.to_string().contains("more bytes than can be addressed"), "{error}");
+        assert!(Array::zeros(ElementType::F64, [usize::MAX, 2, 0]).unwrap().is_empty());
         let error = Array::new(ElementType::Bool, [2], vec![1, 7]).unwrap_err();
         assert_eq!(error, ArrayError::Bool { index: 1, byte: 7 });
     }
@@ -592,13 +545,7 @@ mod tests {
         assert!(Array::scalar(f64::NAN).to_i64().is_err());
         assert!(Array::scalar(9223372036854775808.0f64).to_i64().is_err());
         assert_eq!(Array::scalar(i64::MIN as f64).to_i64().unwrap(), [i64::MIN]);
-        assert_eq!(
-            Array::from_slice([2], &[0u8, 1])
-                .unwrap()
-                .to_bool()
-                .unwrap(),
-            [false, true]
-        );
+        assert_eq!(Array::from_slice([2], &[0u8, 1]).unwrap().to_bool().unwrap(), [false, true]);
         assert!(Array::scalar(2i8).to_bool().is_err());
     }
 
@@ -611,16 +558,10 @@ mod tests {
             let brains = Array::scalar(brain).convert(ElementType::F32).unwrap();
             assert_eq!(halves.to_f32()[0].is_nan(), half.is_nan());
             if !half.is_nan() {
-                assert_eq!(
-                    halves.convert(ElementType::F16).unwrap(),
-                    Array::scalar(half)
-                );
+                assert_eq!(halves.convert(ElementType::F16).unwrap(), Array::scalar(half));
             }
             if !brain.is_nan() {
-                assert_eq!(
-                    brains.convert(ElementType::BF16).unwrap(),
-                    Array::scalar(brain)
-                );
+                assert_eq!(brains.convert(ElementType::BF16).unwrap(), Array::scalar(brain));
             }
         }
     }
@@ -630,14 +571,9 @@ mod tests {
         // Just above the tie between 1 and 1 + 2^-10: through f32 to nearest it would become the tie.
         let above = 1.0 + 2f64.powi(-11) + 2f64.powi(-40);
         let below = 1.0 + 3.0 * 2f64.powi(-11) - 2f64.powi(-40);
-        let halves = Array::from_slice([2], &[above, below])
-            .unwrap()
-            .to_vec::<f16>()
-            .unwrap();
+        let halves = Array::from_slice([2], &[above, below]).unwrap().to_vec::<f16>().unwrap();
         assert_eq!(halves, [f16::from_bits(0x3c01), f16::from_bits(0x3c01)]);
-        let brains = Array::scalar(1.0 + 2f64.powi(-8) + 2f64.powi(-40))
-            .to_vec::<bf16>()
-            .unwrap();
+        let brains = Array::scalar(1.0 + 2f64.powi(-8) + 2f64.powi(-40)).to_vec::<bf16>().unwrap();
         assert_eq!(brains, [bf16::from_bits(0x3f81)]);
     }
 

@@ -19,15 +19,9 @@ impl<'a> Archive<'a> {
     pub(super) fn open(source: &'a mut dyn Source, length: u64) -> Result<Self> {
         let zip = ZipArchive::new(source)?;
         if zip.has_duplicate_names() {
-            return Err(CheckpointError::malformed(
-                "the archive has two members of one name",
-            ));
+            return Err(CheckpointError::malformed("the archive has two members of one name"));
         }
-        Ok(Self {
-            zip,
-            length,
-            inflation: Allowance::for_inflation(length),
-        })
+        Ok(Self { zip, length, inflation: Allowance::for_inflation(length) })
     }
 
     /// The length of the file.
@@ -37,10 +31,7 @@ impl<'a> Archive<'a> {
 
     /// The names of the members, in the directory's order.
     pub(super) fn names(&self) -> Result<Vec<String>> {
-        self.zip
-            .file_names()
-            .map(|name| Ok(name?.into_owned()))
-            .collect()
+        self.zip.file_names().map(|name| Ok(name?.into_owned())).collect()
     }
 
     /// Whether there is a member of this name.
@@ -50,8 +41,7 @@ impl<'a> Archive<'a> {
 
     /// The content of a member; its checksum is verified.
     pub(super) fn read(&mut self, name: &str) -> Result<Vec<u8>> {
-        self.read_member(name)
-            .map_err(|error| error.within(format!("member `{name}`")))
+        self.read_member(name).map_err(|error| error.within(format!("member `{name}`")))
     }
 
     fn read_member(&mut self, name: &str) -> Result<Vec<u8>> {
@@ -59,10 +49,7 @@ impl<'a> Archive<'a> {
         let declared = member.size();
         let expected = if member.compression() == CompressionMethod::Stored {
             if declared > self.length {
-                let message = format!(
-                    "{declared} bytes are declared in a file of {} bytes",
-                    self.length
-                );
+                let message = format!("{declared} bytes are declared in a file of {} bytes", self.length);
                 return Err(CheckpointError::malformed(message));
             }
             declared
@@ -72,15 +59,9 @@ impl<'a> Archive<'a> {
             member.compressed_size().min(declared).min(self.length)
         };
         let mut content = Vec::with_capacity(expected as usize);
-        member
-            .take(declared.saturating_add(1))
-            .read_to_end(&mut content)
-            .map_err(malformed_stream)?;
+        member.take(declared.saturating_add(1)).read_to_end(&mut content).map_err(malformed_stream)?;
         if content.len() as u64 != declared {
-            let message = format!(
-                "{declared} bytes are declared, but {} were found",
-                content.len()
-            );
+            let message = format!("{declared} bytes are declared, but {} were found", content.len());
             return Err(CheckpointError::malformed(message));
         }
         Ok(content)
@@ -91,10 +72,9 @@ impl<'a> Archive<'a> {
 fn malformed_stream(error: std::io::Error) -> CheckpointError {
     use std::io::ErrorKind;
     match error.kind() {
-        ErrorKind::InvalidData
-        | ErrorKind::InvalidInput
-        | ErrorKind::UnexpectedEof
-        | ErrorKind::Other => CheckpointError::malformed(error.to_string()),
+        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::UnexpectedEof | ErrorKind::Other => {
+            CheckpointError::malformed(error.to_string())
+        }
         _ => error.into(),
     }
 }
@@ -104,9 +84,7 @@ impl From<ZipError> for CheckpointError {
         match error {
             ZipError::Io(error) => malformed_stream(error),
             ZipError::InvalidArchive(_) => Problem::Malformed(error.to_string()).into(),
-            ZipError::FileNotFound => {
-                Problem::Malformed("the archive has no such member".to_owned()).into()
-            }
+            ZipError::FileNotFound => Problem::Malformed("the archive has no such member".to_owned()).into(),
             _ => Problem::Unsupported(error.to_string()).into(),
         }
     }

@@ -112,12 +112,7 @@ impl std::error::Error for CheckpointError {
 
 impl From<Problem> for CheckpointError {
     fn from(problem: Problem) -> Self {
-        Self {
-            path: None,
-            place: None,
-            offset: None,
-            problem,
-        }
+        Self { path: None, place: None, offset: None, problem }
     }
 }
 

@@ -58,10 +58,7 @@ impl Walk<'_> {
     fn value(&mut self, name: &str, id: Id, depth: usize) -> Result<()> {
         self.visit(1)?;
         if depth > DEEPEST {
-            let message = format!(
-                "containers are nested more than {DEEPEST} deep at `{}…`",
-                shortened(name)
-            );
+            let message = format!("containers are nested more than {DEEPEST} deep at `{}…`", shortened(name));
             return Err(CheckpointError::refused(message));
         }
         let scalar = match self.pickle.value(id) {
@@ -121,23 +118,13 @@ impl Walk<'_> {
         self.elements(name, &object.elements, depth)
     }
 
-    fn module(
-        &mut self,
-        name: &str,
-        module: &Module,
-        attributes: &[(Id, Id)],
-        depth: usize,
-    ) -> Result<()> {
+    fn module(&mut self, name: &str, module: &Module, attributes: &[(Id, Id)], depth: usize) -> Result<()> {
         self.visit(attributes.len() as u64)?;
         self.entries(name, module.parameters, depth)?;
         for &(key, value) in module.buffers {
             self.visit(module.transient.len() as u64)?;
             let key_text = self.pickle.text(key);
-            if !module
-                .transient
-                .iter()
-                .any(|&transient| self.pickle.text(transient) == key_text)
-            {
+            if !module.transient.iter().any(|&transient| self.pickle.text(transient) == key_text) {
                 let child = self.child(name, key)?;
                 self.value(&child, value, depth + 1)?;
             }
@@ -164,9 +151,7 @@ impl Walk<'_> {
                 Some(key) => self.join(name, key),
                 None => {
                     let (name, kind) = (shortened(name), other.kind());
-                    Err(CheckpointError::unsupported(format!(
-                        "`{name}` has a key that is {kind} and makes no name"
-                    )))
+                    Err(CheckpointError::unsupported(format!("`{name}` has a key that is {kind} and makes no name")))
                 }
             },
         }
@@ -179,18 +164,12 @@ impl Walk<'_> {
             return Err(CheckpointError::refused(message));
         }
         self.names.take(length as u64)?;
-        Ok(if name.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{name}.{key}")
-        })
+        Ok(if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") })
     }
 
     fn visit(&mut self, count: u64) -> Result<()> {
         self.visits = self.visits.checked_sub(count).ok_or_else(|| {
-            CheckpointError::refused(
-                "shared containers stand for far more entries than the pickle holds",
-            )
+            CheckpointError::refused("shared containers stand for far more entries than the pickle holds")
         })?;
         Ok(())
     }
@@ -234,9 +213,7 @@ impl<'a> Module<'a> {
             Value::Dict(entries) => Some(entries.as_slice()),
             _ => None,
         };
-        let transient = pickle
-            .entry(attributes, "_non_persistent_buffers_set")
-            .map(|set| pickle.value(set));
+        let transient = pickle.entry(attributes, "_non_persistent_buffers_set").map(|set| pickle.value(set));
         Some(Self {
             parameters: dict("_parameters")?,
             buffers: dict("_buffers")?,
@@ -262,11 +239,7 @@ fn scalar(value: &Value) -> Option<Scalar> {
 
 /// A pickle that is one bare array gives it the name that a `.npy` file's array has.
 fn named(name: &str) -> String {
-    if name.is_empty() {
-        super::SOLE.to_owned()
-    } else {
-        name.to_owned()
-    }
+    if name.is_empty() { super::SOLE.to_owned() } else { name.to_owned() }
 }
 
 fn twice(name: &str) -> CheckpointError {
@@ -274,9 +247,6 @@ fn twice(name: &str) -> CheckpointError {
 }
 
 fn shortened(name: &str) -> &str {
-    let end = (0..=name.len().min(80))
-        .rev()
-        .find(|&end| name.is_char_boundary(end))
-        .unwrap_or(0);
+    let end = (0..=name.len().min(80)).rev().find(|&end| name.is_char_boundary(end)).unwrap_or(0);
     &name[..end]
 }

@@ -45,11 +45,7 @@ impl Allowance {
 
     fn new(purpose: &'static str, factor: u64, length: u64) -> Self {
         let granted = FLOOR.saturating_add(length.saturating_mul(factor));
-        Self {
-            purpose,
-            granted,
-            left: granted,
-        }
+        Self { purpose, granted, left: granted }
     }
 
     /// Takes this many bytes, or refuses the file.

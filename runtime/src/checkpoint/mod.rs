@@ -96,9 +96,7 @@ impl Checkpoint {
     /// The file cannot be read, is none of the formats, breaks the rules of its format, or would run code
     /// or take more memory than its size warrants.
     pub fn read(path: &Path) -> Result<Self> {
-        open(path)
-            .and_then(|(mut file, length)| read(&mut file, length))
-            .map_err(|error| error.in_file(path))
+        open(path).and_then(|(mut file, length)| read(&mut file, length)).map_err(|error| error.in_file(path))
     }
 
     /// Reads the content of a file, as [`Checkpoint::read`] does.
@@ -115,10 +113,8 @@ impl Checkpoint {
     /// # Errors
     /// The file cannot be written, or a tensor is called `__metadata__`.
     pub fn write_safetensors(&self, path: &Path) -> Result<()> {
-        write_atomically(path, |writer| {
-            safetensors::write(writer, &self.tensors, &self.metadata)
-        })
-        .map_err(|error| error.in_file(path))
+        write_atomically(path, |writer| safetensors::write(writer, &self.tensors, &self.metadata))
+            .map_err(|error| error.in_file(path))
     }
 
     /// The content of a `.safetensors` file of these tensors and metadata.
@@ -136,9 +132,7 @@ impl Checkpoint {
     /// # Errors
     /// There is none; the message says which names there are.
     pub fn tensor(&self, name: &str) -> Result<&Array> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| missing(name, self.tensors.keys().map(String::as_str)))
+        self.tensors.get(name).ok_or_else(|| missing(name, self.tensors.keys().map(String::as_str)))
     }
 
     /// The tensor of a checkpoint that holds exactly one, whatever its name.
@@ -147,16 +141,10 @@ impl Checkpoint {
     /// There are none or several; the message says which names there are.
     pub fn into_sole_tensor(mut self) -> Result<Array> {
         match self.tensors.len() {
-            1 => self
-                .tensors
-                .pop()
-                .map(|(_, array)| array)
-                .ok_or_else(|| CheckpointError::missing("no tensor")),
+            1 => self.tensors.pop().map(|(_, array)| array).ok_or_else(|| CheckpointError::missing("no tensor")),
             count => {
                 let names = listed(self.tensors.keys().map(String::as_str));
-                Err(CheckpointError::missing(format!(
-                    "one tensor was expected, but there are {count}: {names}"
-                )))
+                Err(CheckpointError::missing(format!("one tensor was expected, but there are {count}: {names}")))
             }
         }
     }
@@ -230,11 +218,7 @@ fn read(source: &mut dyn Source, length: u64) -> Result<Checkpoint> {
     match recognise(source, length)? {
         Format::Safetensors => {
             let (tensors, metadata) = safetensors::read(source, length)?;
-            Ok(Checkpoint {
-                tensors,
-                metadata,
-                ..Checkpoint::default()
-            })
+            Ok(Checkpoint { tensors, metadata, ..Checkpoint::default() })
         }
         Format::Pickles => torch::read_pickles(source, length),
         Format::Npy => numpy::read_npy(source, length),
@@ -243,13 +227,10 @@ fn read(source: &mut dyn Source, length: u64) -> Result<Checkpoint> {
             let names = archive.names()?;
             match torch::find_pickle(&names) {
                 Some(pickle) => torch::read_zip(archive, pickle),
-                None if names.iter().all(|name| name.ends_with(".npy")) => {
-                    numpy::read_npz(archive, &names)
-                }
+                None if names.iter().all(|name| name.ends_with(".npy")) => numpy::read_npz(archive, &names),
                 None => {
                     let names = listed(names.iter().map(String::as_str));
-                    let message =
-                        format!("this archive is neither PyTorch's nor NumPy's; it holds {names}");
+                    let message = format!("this archive is neither PyTorch's nor NumPy's; it holds {names}");
                     Err(CheckpointError::unsupported(message))
                 }
             }
@@ -258,10 +239,7 @@ fn read(source: &mut dyn Source, length: u64) -> Result<Checkpoint> {
 }
 
 fn missing<'a>(name: &str, names: impl ExactSizeIterator<Item = &'a str>) -> CheckpointError {
-    CheckpointError::missing(format!(
-        "there is no tensor `{name}`; there are {}",
-        listed(names)
-    ))
+    CheckpointError::missing(format!("there is no tensor `{name}`; there are {}", listed(names)))
 }
 
 /// The first few names, for messages.

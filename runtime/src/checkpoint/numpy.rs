@@ -42,24 +42,14 @@ pub(super) fn read_npz(mut archive: Archive, names: &[String]) -> Result<Checkpo
         let read = read.map_err(|error| error.within(format!("member `{member}`")))?;
         // A member's sole array has the member's name; objects are numbered below it.
         let below = |inner: String| {
-            if inner == SOLE {
-                name.to_owned()
-            } else {
-                format!("{name}.{inner}")
-            }
+            if inner == SOLE { name.to_owned() } else { format!("{name}.{inner}") }
         };
         for (inner, array) in read.tensors {
             if checkpoint.tensors.insert(below(inner), array).is_some() {
-                return Err(CheckpointError::unsupported(format!(
-                    "two arrays are called as `{member}` is"
-                )));
+                return Err(CheckpointError::unsupported(format!("two arrays are called as `{member}` is")));
             }
         }
-        checkpoint.scalars.extend(
-            read.scalars
-                .into_iter()
-                .map(|(inner, scalar)| (below(inner), scalar)),
-        );
+        checkpoint.scalars.extend(read.scalars.into_iter().map(|(inner, scalar)| (below(inner), scalar)));
     }
     Ok(checkpoint)
 }
@@ -70,17 +60,10 @@ fn read_array_or_objects(bytes: &mut Bytes, length: u64) -> Result<Checkpoint> {
     if header.element.is_object() {
         let pickle = Pickle::read(bytes)?;
         let flat: Flat = flatten(&pickle)?;
-        checkpoint.tensors = arrays(
-            &pickle,
-            &flat,
-            &mut NoStorages,
-            &mut Allowance::for_views(length),
-        )?;
+        checkpoint.tensors = arrays(&pickle, &flat, &mut NoStorages, &mut Allowance::for_views(length))?;
         checkpoint.scalars = flat.scalars;
     } else {
-        checkpoint
-            .tensors
-            .insert(SOLE.to_owned(), header.read_elements(bytes)?);
+        checkpoint.tensors.insert(SOLE.to_owned(), header.read_elements(bytes)?);
     }
     Ok(checkpoint)
 }
@@ -113,12 +96,10 @@ impl Header {
         }
         let start = bytes.offset();
         let text = bytes.take(length)?;
-        Literal { text: &text, at: 0 }
-            .header()
-            .map_err(|(found, offset)| {
-                let message = format!("the header is not the dictionary it should be: {found}");
-                CheckpointError::malformed(message).at(start + offset as u64)
-            })
+        Literal { text: &text, at: 0 }.header().map_err(|(found, offset)| {
+            let message = format!("the header is not the dictionary it should be: {found}");
+            CheckpointError::malformed(message).at(start + offset as u64)
+        })
     }
 
     fn read_elements(self, bytes: &mut Bytes) -> Result<Array> {
@@ -127,10 +108,7 @@ impl Header {
         let needed = element_count(&self.shape).and_then(|count| count.checked_mul(stored.size()));
         let left = bytes.remaining();
         if needed.is_none_or(|needed| needed as u64 != left) {
-            let message = format!(
-                "an array of shape {:?} is declared, but {left} bytes follow",
-                self.shape
-            );
+            let message = format!("an array of shape {:?} is declared, but {left} bytes follow", self.shape);
             return Err(CheckpointError::malformed(message).at(at));
         }
         let mut content = bytes.take(left)?;
@@ -171,11 +149,7 @@ impl Literal<'_> {
             }
         }
         match (element, column_major, shape) {
-            (Some(element), Some(column_major), Some(shape)) => Ok(Header {
-                element,
-                column_major,
-                shape,
-            }),
+            (Some(element), Some(column_major), Some(shape)) => Ok(Header { element, column_major, shape }),
             _ => Err(("a key is missing".to_owned(), self.at)),
         }
     }
@@ -183,10 +157,7 @@ impl Literal<'_> {
     fn element(&mut self) -> Result<NumpyType, Found> {
         self.space();
         if self.text.get(self.at) == Some(&b'[') {
-            return Err((
-                "records of several fields, which cannot be read".to_owned(),
-                self.at,
-            ));
+            return Err(("records of several fields, which cannot be read".to_owned(), self.at));
         }
         Ok(NumpyType::parse(&self.string()?))
     }
@@ -221,10 +192,7 @@ impl Literal<'_> {
 
     fn integer(&mut self) -> Result<usize, Found> {
         self.space();
-        let digits = self.text[self.at..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .count();
+        let digits = self.text[self.at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         let text = std::str::from_utf8(&self.text[self.at..self.at + digits]).unwrap_or_default();
         let value = text.parse().map_err(|_| self.found())?;
         self.at += digits;
@@ -240,10 +208,7 @@ impl Literal<'_> {
             _ => return Err(self.found()),
         };
         let start = self.at + 1;
-        let length = self.text[start..]
-            .iter()
-            .position(|&byte| byte == quote)
-            .ok_or_else(|| self.found())?;
+        let length = self.text[start..].iter().position(|&byte| byte == quote).ok_or_else(|| self.found())?;
         let text = String::from_utf8_lossy(&self.text[start..start + length]).into_owned();
         self.at = start + length + 1;
         Ok(text)
@@ -257,11 +222,7 @@ impl Literal<'_> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), Found> {
-        if self.accept(byte) {
-            Ok(())
-        } else {
-            Err(self.found())
-        }
+        if self.accept(byte) { Ok(()) } else { Err(self.found()) }
     }
 
     fn space(&mut self) {
@@ -284,33 +245,16 @@ mod tests {
     use super::*;
 
     fn header(text: &str) -> Result<Header, Found> {
-        Literal {
-            text: text.as_bytes(),
-            at: 0,
-        }
-        .header()
+        Literal { text: text.as_bytes(), at: 0 }.header()
     }
 
     #[test]
     fn headers() {
-        let read =
-            header("{'descr': '<f8', 'fortran_order': True, 'shape': (17, 3L), }   \n").unwrap();
-        assert_eq!(
-            read,
-            Header {
-                element: NumpyType::parse("<f8"),
-                column_major: true,
-                shape: vec![17, 3]
-            }
-        );
+        let read = header("{'descr': '<f8', 'fortran_order': True, 'shape': (17, 3L), }   \n").unwrap();
+        assert_eq!(read, Header { element: NumpyType::parse("<f8"), column_major: true, shape: vec![17, 3] });
         let scalar = header(r#"{"shape":(),"fortran_order":False,"descr":"|u1"}"#);
         assert!(scalar.unwrap().shape.is_empty());
-        assert_eq!(
-            header("{'shape': (4,), 'fortran_order': False, 'descr': '<i4'}")
-                .unwrap()
-                .shape,
-            [4]
-        );
+        assert_eq!(header("{'shape': (4,), 'fortran_order': False, 'descr': '<i4'}").unwrap().shape, [4]);
     }
 
     #[test]
@@ -320,18 +264,8 @@ mod tests {
         assert_eq!(header("{'shape': (1, x)}"), Err(("`x`".to_owned(), 14)));
         assert_eq!(header("{}"), Err(("a key is missing".to_owned(), 2)));
         assert_eq!(header("{'evil': 1}"), Err(("the key `evil`".to_owned(), 1)));
-        assert!(
-            header("{'descr': [('x', '<f4')]}")
-                .unwrap_err()
-                .0
-                .contains("records")
-        );
-        assert!(
-            header(&format!("{{'shape': ({})}}", "1,".repeat(65)))
-                .unwrap_err()
-                .0
-                .contains("axes")
-        );
+        assert!(header("{'descr': [('x', '<f4')]}").unwrap_err().0.contains("records"));
+        assert!(header(&format!("{{'shape': ({})}}", "1,".repeat(65))).unwrap_err().0.contains("axes"));
         assert!(header("{'shape': (99999999999999999999999,)}").is_err());
     }
 }

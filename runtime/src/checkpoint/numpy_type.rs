@@ -19,10 +19,7 @@ impl NumpyType {
             Some('<' | '>' | '|' | '=') => text.split_at(1),
             _ => ("|", text),
         };
-        Self {
-            code: code.to_owned(),
-            big_endian: order == ">",
-        }
+        Self { code: code.to_owned(), big_endian: order == ">" }
     }
 
     /// The byte order that a pickled type is given afterwards.
@@ -42,17 +39,12 @@ impl NumpyType {
             code => StoredType::from_numpy(code),
         };
         match stored {
-            Some(stored) if self.big_endian && stored.size() > 1 => {
-                Err(CheckpointError::unsupported(format!(
-                    "elements are big-endian (`>{}`); write them with a little-endian type",
-                    self.code
-                )))
-            }
-            Some(stored) => Ok(stored),
-            None => Err(CheckpointError::unsupported(format!(
-                "elements of NumPy type `{}` cannot be read",
+            Some(stored) if self.big_endian && stored.size() > 1 => Err(CheckpointError::unsupported(format!(
+                "elements are big-endian (`>{}`); write them with a little-endian type",
                 self.code
             ))),
+            Some(stored) => Ok(stored),
+            None => Err(CheckpointError::unsupported(format!("elements of NumPy type `{}` cannot be read", self.code))),
         }
     }
 }

@@ -28,12 +28,7 @@ struct Header {
 }
 
 fn read_header(source: &mut dyn Source, length: u64) -> Result<Header> {
-    let truncated = || {
-        CheckpointError::malformed(format!(
-            "a file of {length} bytes is too short for a header"
-        ))
-        .at(0)
-    };
+    let truncated = || CheckpointError::malformed(format!("a file of {length} bytes is too short for a header")).at(0);
     let mut prefix = [0; 8];
     source.seek(SeekFrom::Start(0))?;
     if length < 8 {
@@ -42,48 +37,35 @@ fn read_header(source: &mut dyn Source, length: u64) -> Result<Header> {
     source.read_exact(&mut prefix)?;
     let declared = u64::from_le_bytes(prefix);
     if declared > LONGEST_HEADER || declared > length - 8 {
-        let message =
-            format!("a header of {declared} bytes is declared in a file of {length} bytes");
+        let message = format!("a header of {declared} bytes is declared in a file of {length} bytes");
         return Err(CheckpointError::malformed(message).at(0));
     }
     let mut header = vec![0; declared as usize];
     source.read_exact(&mut header)?;
     let metadata: Metadata = serde_json::from_slice(&header).map_err(|error| {
-        let line_start = header
-            .split(|&byte| byte == b'\n')
-            .take(error.line().saturating_sub(1))
-            .map(|l| l.len() + 1);
+        let line_start = header.split(|&byte| byte == b'\n').take(error.line().saturating_sub(1)).map(|l| l.len() + 1);
         let offset = 8 + line_start.sum::<usize>() + error.column().saturating_sub(1);
         CheckpointError::malformed(format!("the header is not valid: {error}")).at(offset as u64)
     })?;
     let data = 8 + declared;
     let expected = data.saturating_add(metadata.data_len() as u64);
     if expected != length {
-        let message =
-            format!("the header describes a file of {expected} bytes, but it has {length}");
+        let message = format!("the header describes a file of {expected} bytes, but it has {length}");
         return Err(CheckpointError::malformed(message).at(data));
     }
     Ok(Header { metadata, data })
 }
 
-fn read_array(
-    source: &mut dyn Source,
-    header: &Header,
-    name: &str,
-    info: &TensorInfo,
-) -> Result<Array> {
+fn read_array(source: &mut dyn Source, header: &Header, name: &str, info: &TensorInfo) -> Result<Array> {
     let (begin, end) = info.data_offsets;
     let offset = header.data + begin as u64;
     let read = || -> Result<Array> {
-        let stored = StoredType::from_safetensors(info.dtype).ok_or_else(|| {
-            CheckpointError::unsupported(format!("elements of type {} cannot be read", info.dtype))
-        })?;
+        let stored = StoredType::from_safetensors(info.dtype)
+            .ok_or_else(|| CheckpointError::unsupported(format!("elements of type {} cannot be read", info.dtype)))?;
         source.seek(SeekFrom::Start(offset))?;
         let mut bytes = vec![0; end - begin];
         source.read_exact(&mut bytes)?;
-        stored
-            .into_array(info.shape.clone(), bytes)
-            .map_err(|error| CheckpointError::malformed(error.to_string()))
+        stored.into_array(info.shape.clone(), bytes).map_err(|error| CheckpointError::malformed(error.to_string()))
     };
     let mut read = read;
     read().map_err(|error| error.at(offset).within(format!("tensor `{name}`")))
@@ -103,22 +85,14 @@ pub(super) fn read(
         tensors.insert(name, array);
     }
     let metadata = header.metadata.metadata().iter().flatten();
-    Ok((
-        tensors,
-        metadata
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect(),
-    ))
+    Ok((tensors, metadata.map(|(key, value)| (key.clone(), value.clone())).collect()))
 }
 
 /// One tensor, and no byte of the others.
 pub(super) fn read_tensor(source: &mut dyn Source, length: u64, name: &str) -> Result<Array> {
     let header = read_header(source, length)?;
     let Some(info) = header.metadata.info(name) else {
-        return Err(super::missing(
-            name,
-            header.metadata.offset_keys().iter().map(String::as_str),
-        ));
+        return Err(super::missing(name, header.metadata.offset_keys().iter().map(String::as_str)));
     };
     read_array(source, &header, name, info)
 }
@@ -156,10 +130,7 @@ pub(super) fn write(
         };
         (name.as_str(), info)
     });
-    let header = WrittenHeader {
-        metadata,
-        tensors: infos.collect(),
-    };
+    let header = WrittenHeader { metadata, tensors: infos.collect() };
     let mut header = serde_json::to_vec(&header).map_err(std::io::Error::from)?;
     header.resize(header.len().next_multiple_of(8), b' ');
     writer.write_all(&(header.len() as u64).to_le_bytes())?;

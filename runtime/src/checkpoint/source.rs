@@ -21,11 +21,7 @@ pub(super) struct Bytes<'a> {
 impl<'a> Bytes<'a> {
     /// The bytes of `reader` from `offset`, where it stands, to `end`.
     pub(super) fn new(reader: &'a mut dyn BufRead, offset: u64, end: u64) -> Self {
-        Self {
-            reader,
-            offset,
-            end,
-        }
+        Self { reader, offset, end }
     }
 
     /// Where the next byte lies.
@@ -65,11 +61,7 @@ impl<'a> Bytes<'a> {
         self.claim(count)?;
         let skipped = std::io::copy(&mut (&mut *self.reader).take(count), &mut std::io::sink())?;
         self.offset += skipped;
-        if skipped == count {
-            Ok(())
-        } else {
-            Err(self.truncated(count - skipped))
-        }
+        if skipped == count { Ok(()) } else { Err(self.truncated(count - skipped)) }
     }
 
     /// Text up to a line feed, without it.
@@ -85,23 +77,15 @@ impl<'a> Bytes<'a> {
                 return Err(CheckpointError::malformed("a line without an end").at(start));
             }
         }
-        String::from_utf8(line)
-            .map_err(|_| CheckpointError::malformed("a line that is not UTF-8").at(start))
+        String::from_utf8(line).map_err(|_| CheckpointError::malformed("a line that is not UTF-8").at(start))
     }
 
     fn claim(&self, count: u64) -> Result<()> {
-        if count > self.remaining() {
-            Err(self.truncated(count))
-        } else {
-            Ok(())
-        }
+        if count > self.remaining() { Err(self.truncated(count)) } else { Ok(()) }
     }
 
     fn truncated(&self, count: u64) -> CheckpointError {
         let left = self.remaining();
-        CheckpointError::malformed(format!(
-            "{count} bytes are needed here, but {left} are left"
-        ))
-        .at(self.offset)
+        CheckpointError::malformed(format!("{count} bytes are needed here, but {left} are left")).at(self.offset)
     }
 }

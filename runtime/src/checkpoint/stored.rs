@@ -109,12 +109,8 @@ impl StoredType {
     pub(super) fn into_array(self, shape: Vec<usize>, bytes: Vec<u8>) -> Result<Array, ArrayError> {
         match self {
             Native(element) => Array::new(element, shape, bytes),
-            Self::U16 => widen(shape, &bytes, |b: [u8; 2]| {
-                Ok(i32::from(u16::from_le_bytes(b)))
-            }),
-            Self::U32 => widen(shape, &bytes, |b: [u8; 4]| {
-                Ok(i64::from(u32::from_le_bytes(b)))
-            }),
+            Self::U16 => widen(shape, &bytes, |b: [u8; 2]| Ok(i32::from(u16::from_le_bytes(b)))),
+            Self::U32 => widen(shape, &bytes, |b: [u8; 4]| Ok(i64::from(u32::from_le_bytes(b)))),
             Self::U64 => widen(shape, &bytes, |b: [u8; 8]| {
                 let value = u64::from_le_bytes(b);
                 i64::try_from(value).map_err(|_| value.to_string())
@@ -132,13 +128,7 @@ fn widen<const N: usize, T: Element>(
     let values = elements
         .iter()
         .enumerate()
-        .map(|(index, &element)| {
-            wide(element).map_err(|value| ArrayError::Value {
-                index,
-                value,
-                element: T::TYPE,
-            })
-        })
+        .map(|(index, &element)| wide(element).map_err(|value| ArrayError::Value { index, value, element: T::TYPE }))
         .collect::<Result<Vec<T>, _>>()?;
     Array::from_slice(shape, &values)
 }

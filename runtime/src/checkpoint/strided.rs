@@ -16,19 +16,11 @@ impl View {
         let mut stride = vec![0; shape.len()];
         let mut step = 1u64;
         for axis in 0..shape.len() {
-            let axis = if column_major {
-                axis
-            } else {
-                shape.len() - 1 - axis
-            };
+            let axis = if column_major { axis } else { shape.len() - 1 - axis };
             stride[axis] = step;
             step = step.saturating_mul(shape[axis] as u64);
         }
-        Self {
-            offset: 0,
-            shape,
-            stride,
-        }
+        Self { offset: 0, shape, stride }
     }
 
     /// The number of elements; `None` where it overflows.
@@ -44,9 +36,7 @@ impl View {
         self.shape
             .iter()
             .zip(&self.stride)
-            .try_fold(self.offset, |last, (&size, &stride)| {
-                last.checked_add((size as u64 - 1).checked_mul(stride)?)
-            })?
+            .try_fold(self.offset, |last, (&size, &stride)| last.checked_add((size as u64 - 1).checked_mul(stride)?))?
             .checked_add(1)
     }
 
@@ -54,8 +44,7 @@ impl View {
     pub(super) fn is_row_major(&self) -> bool {
         let dense = Self::dense(self.shape.clone(), false);
         let mut axes = self.shape.iter().zip(&self.stride).zip(&dense.stride);
-        self.shape.contains(&0)
-            || axes.all(|((&size, stride), expected)| size == 1 || stride == expected)
+        self.shape.contains(&0) || axes.all(|((&size, stride), expected)| size == 1 || stride == expected)
     }
 
     /// The elements of the view in row-major order.
@@ -75,19 +64,12 @@ impl View {
         let inner = self.shape.len() - 1;
         let mut index = vec![0usize; inner];
         loop {
-            let outer: usize = index
-                .iter()
-                .zip(&self.stride)
-                .map(|(&i, &stride)| i * stride as usize)
-                .sum();
+            let outer: usize = index.iter().zip(&self.stride).map(|(&i, &stride)| i * stride as usize).sum();
             for i in 0..self.shape[inner] {
                 let at = start + (outer + i * self.stride[inner] as usize) * size;
                 bytes.extend_from_slice(&storage[at..at + size]);
             }
-            let Some(axis) = (0..inner)
-                .rev()
-                .find(|&axis| index[axis] + 1 < self.shape[axis])
-            else {
+            let Some(axis) = (0..inner).rev().find(|&axis| index[axis] + 1 < self.shape[axis]) else {
                 return bytes;
             };
             index[axis] += 1;
@@ -103,11 +85,8 @@ mod tests {
 
     #[test]
     fn extents_of_views() {
-        let view = |offset, shape: &[usize], stride: &[u64]| View {
-            offset,
-            shape: shape.into(),
-            stride: stride.into(),
-        };
+        let view =
+            |offset, shape: &[usize], stride: &[u64]| View { offset, shape: shape.into(), stride: stride.into() };
         assert_eq!(view(0, &[], &[]).extent(), Some(1));
         assert_eq!(view(3, &[2, 3], &[1, 2]).extent(), Some(3 + 1 + 4 + 1));
         assert_eq!(view(9, &[0, 5], &[1, 1]).extent(), Some(0));

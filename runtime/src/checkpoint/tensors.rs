@@ -19,9 +19,7 @@ pub(super) struct NoStorages;
 
 impl Storages for NoStorages {
     fn load(&mut self, key: &str, _bytes: u64) -> Result<Vec<u8>> {
-        Err(CheckpointError::malformed(format!(
-            "the pickle refers to a storage `{key}`, and the file holds none"
-        )))
+        Err(CheckpointError::malformed(format!("the pickle refers to a storage `{key}`, and the file holds none")))
     }
 }
 
@@ -35,11 +33,7 @@ pub(super) fn arrays(
 ) -> Result<IndexMap<String, Array>> {
     let mut by_storage: IndexMap<&str, Vec<(&str, &Tensor)>> = IndexMap::new();
     // The places are taken first, for reading goes by storage and the result by name.
-    let mut arrays: IndexMap<String, Option<Array>> = flat
-        .arrays
-        .keys()
-        .map(|name| (name.clone(), None))
-        .collect();
+    let mut arrays: IndexMap<String, Option<Array>> = flat.arrays.keys().map(|name| (name.clone(), None)).collect();
     for (name, &id) in &flat.arrays {
         match pickle.value(id) {
             Value::Tensor(tensor) => {
@@ -47,8 +41,7 @@ pub(super) fn arrays(
                 by_storage.entry(key).or_default().push((name, tensor));
             }
             Value::NumpyArray(array) => {
-                let array = numpy(pickle, array, allowance)
-                    .map_err(|error| error.within(tensor_called(name)))?;
+                let array = numpy(pickle, array, allowance).map_err(|error| error.within(tensor_called(name)))?;
                 arrays.insert(name.clone(), Some(array));
             }
             _ => {}
@@ -59,23 +52,15 @@ pub(super) fn arrays(
             continue;
         };
         let bytes = storage_bytes(tensor);
-        let whole = storages
-            .load(key, bytes)
-            .map_err(|error| error.within(tensor_called(first)))?;
+        let whole = storages.load(key, bytes).map_err(|error| error.within(tensor_called(first)))?;
         let mut whole = Some(whole);
         for (index, (name, tensor)) in tensors.iter().enumerate() {
             let last = index + 1 == tensors.len();
             let array = torch(tensor, &mut whole, last, bytes, allowance);
-            arrays.insert(
-                (*name).to_owned(),
-                Some(array.map_err(|error| error.within(tensor_called(name)))?),
-            );
+            arrays.insert((*name).to_owned(), Some(array.map_err(|error| error.within(tensor_called(name)))?));
         }
     }
-    Ok(arrays
-        .into_iter()
-        .filter_map(|(name, array)| Some((name, array?)))
-        .collect())
+    Ok(arrays.into_iter().filter_map(|(name, array)| Some((name, array?))).collect())
 }
 
 fn storage_bytes(tensor: &Tensor) -> u64 {
@@ -93,9 +78,7 @@ fn torch(
 ) -> Result<Array> {
     let size = tensor.element.size();
     if storage_bytes(tensor) != bytes {
-        return Err(CheckpointError::malformed(
-            "its storage is given another size elsewhere in the pickle",
-        ));
+        return Err(CheckpointError::malformed("its storage is given another size elsewhere in the pickle"));
     }
     let count = tensor.view.count().unwrap_or(usize::MAX);
     let covers = tensor.view.is_row_major() && count as u64 * size as u64 == bytes;
@@ -103,20 +86,15 @@ fn torch(
         whole.take().unwrap_or_default()
     } else {
         allowance.take((count as u64).saturating_mul(size as u64))?;
-        tensor
-            .view
-            .gather(whole.as_deref().unwrap_or_default(), size)
+        tensor.view.gather(whole.as_deref().unwrap_or_default(), size)
     };
-    let array = tensor
-        .element
-        .into_array(tensor.view.shape.clone(), content);
+    let array = tensor.element.into_array(tensor.view.shape.clone(), content);
     array.map_err(|error| CheckpointError::malformed(error.to_string()))
 }
 
 fn numpy(pickle: &Pickle, array: &NumpyArray, allowance: &mut Allowance) -> Result<Array> {
     let content = array.content.as_ref();
-    let content =
-        content.ok_or_else(|| CheckpointError::malformed("a NumPy array that was never filled"))?;
+    let content = content.ok_or_else(|| CheckpointError::malformed("a NumPy array that was never filled"))?;
     let Value::Bytes(data) = pickle.value(content.data) else {
         return Err(CheckpointError::malformed("a NumPy array without data"));
     };

@@ -24,14 +24,10 @@ const LEGACY_PROTOCOL: i64 = 1001;
 
 /// The pickle of a zip archive, where it has one.
 pub(super) fn find_pickle(names: &[String]) -> Option<&String> {
-    names
-        .iter()
-        .find(|name| match name.strip_suffix("data.pkl") {
-            Some(folder) => {
-                folder.is_empty() || folder.ends_with('/') && folder.matches('/').count() == 1
-            }
-            None => false,
-        })
+    names.iter().find(|name| match name.strip_suffix("data.pkl") {
+        Some(folder) => folder.is_empty() || folder.ends_with('/') && folder.matches('/').count() == 1,
+        None => false,
+    })
 }
 
 /// Reads the zip layout, whose pickle is the member `name`.
@@ -54,17 +50,8 @@ pub(super) fn read_zip(mut archive: Archive, name: &str) -> Result<Checkpoint> {
     };
     let (pickle, flat) = read().map_err(|error| error.within(format!("member `{name}`")))?;
     let mut allowance = Allowance::for_views(archive.length());
-    let tensors = arrays(
-        &pickle,
-        &flat,
-        &mut Members { archive, folder },
-        &mut allowance,
-    )?;
-    Ok(Checkpoint {
-        tensors,
-        scalars: flat.scalars,
-        ..Checkpoint::default()
-    })
+    let tensors = arrays(&pickle, &flat, &mut Members { archive, folder }, &mut allowance)?;
+    Ok(Checkpoint { tensors, scalars: flat.scalars, ..Checkpoint::default() })
 }
 
 /// Storages that are members of an archive.
@@ -78,10 +65,7 @@ impl Storages for Members<'_> {
         let name = format!("{}data/{key}", self.folder);
         let content = self.archive.read(&name)?;
         if content.len() as u64 != bytes {
-            let message = format!(
-                "member `{name}` has {} bytes, but the pickle says {bytes}",
-                content.len()
-            );
+            let message = format!("member `{name}` has {} bytes, but the pickle says {bytes}", content.len());
             return Err(CheckpointError::malformed(message));
         }
         Ok(content)
@@ -100,11 +84,7 @@ pub(super) fn read_pickles(source: &mut dyn Source, length: u64) -> Result<Check
         _ => {
             let flat = flatten(&first)?;
             let tensors = arrays(&first, &flat, &mut NoStorages, &mut allowance)?;
-            return Ok(Checkpoint {
-                tensors,
-                scalars: flat.scalars,
-                ..Checkpoint::default()
-            });
+            return Ok(Checkpoint { tensors, scalars: flat.scalars, ..Checkpoint::default() });
         }
     }
     let at = bytes.offset();
@@ -124,17 +104,8 @@ pub(super) fn read_pickles(source: &mut dyn Source, length: u64) -> Result<Check
     let flat = flatten(&pickle)?;
     let places = storage_places(&pickle, &mut bytes)?;
     drop(reader);
-    let tensors = arrays(
-        &pickle,
-        &flat,
-        &mut Stretches { source, places },
-        &mut allowance,
-    )?;
-    Ok(Checkpoint {
-        tensors,
-        scalars: flat.scalars,
-        ..Checkpoint::default()
-    })
+    let tensors = arrays(&pickle, &flat, &mut Stretches { source, places }, &mut allowance)?;
+    Ok(Checkpoint { tensors, scalars: flat.scalars, ..Checkpoint::default() })
 }
 
 /// Reads the list of storages and the element count in front of each; gives offsets and lengths in bytes.
@@ -142,10 +113,7 @@ fn storage_places(pickle: &Pickle, bytes: &mut Bytes) -> Result<HashMap<String, 
     let mut declared = HashMap::new();
     for storage in pickle.storages() {
         let size = storage.element.map_or(1, |element| element.size()) as u64;
-        declared.insert(
-            pickle.text(storage.key).unwrap_or_default(),
-            (storage.whole, size),
-        );
+        declared.insert(pickle.text(storage.key).unwrap_or_default(), (storage.whole, size));
     }
     let at = bytes.offset();
     let keys = Pickle::read(bytes)?;
@@ -155,25 +123,20 @@ fn storage_places(pickle: &Pickle, bytes: &mut Bytes) -> Result<HashMap<String, 
     let mut places = HashMap::new();
     for &key in list {
         let at = bytes.offset();
-        let key = keys
-            .text(key)
-            .ok_or_else(|| CheckpointError::malformed("a storage's key is not text").at(at))?;
+        let key = keys.text(key).ok_or_else(|| CheckpointError::malformed("a storage's key is not text").at(at))?;
         let Some(&(whole, size)) = declared.get(key) else {
             let message = format!("a storage `{key}` is listed that the object does not mention");
             return Err(CheckpointError::malformed(message).at(at));
         };
         let count = u64::from_le_bytes(bytes.array()?);
         if count != whole {
-            let message =
-                format!("storage `{key}` has {count} elements, but the object says {whole}");
+            let message = format!("storage `{key}` has {count} elements, but the object says {whole}");
             return Err(CheckpointError::malformed(message).at(at));
         }
         let (begin, extent) = (bytes.offset(), count.saturating_mul(size));
         bytes.skip(extent)?;
         if places.insert(key.to_owned(), (begin, extent)).is_some() {
-            return Err(
-                CheckpointError::malformed(format!("storage `{key}` is listed twice")).at(at),
-            );
+            return Err(CheckpointError::malformed(format!("storage `{key}` is listed twice")).at(at));
         }
     }
     Ok(places)
@@ -188,13 +151,10 @@ struct Stretches<'a> {
 impl Storages for Stretches<'_> {
     fn load(&mut self, key: &str, bytes: u64) -> Result<Vec<u8>> {
         let Some(&(begin, extent)) = self.places.get(key) else {
-            return Err(CheckpointError::malformed(format!(
-                "storage `{key}` is not in the file"
-            )));
+            return Err(CheckpointError::malformed(format!("storage `{key}` is not in the file")));
         };
         if extent != bytes {
-            let message =
-                format!("storage `{key}` has {extent} bytes, but the pickle says {bytes}");
+            let message = format!("storage `{key}` has {extent} bytes, but the pickle says {bytes}");
             return Err(CheckpointError::malformed(message).at(begin));
         }
         self.source.seek(SeekFrom::Start(begin))?;

@@ -12,17 +12,10 @@ fuzz_target!(|bytes: &[u8]| {
         return;
     }
     if let Ok(checkpoint) = Checkpoint::from_bytes(bytes) {
-        let written = checkpoint
-            .to_safetensors()
-            .expect("what was read can be written");
+        let written = checkpoint.to_safetensors().expect("what was read can be written");
         let again = Checkpoint::from_bytes(&written).expect("what was written can be read");
         assert_eq!(again.tensors.len(), checkpoint.tensors.len());
-        assert!(
-            checkpoint
-                .tensors
-                .iter()
-                .all(|(name, array)| again.tensors.get(name) == Some(array))
-        );
+        assert!(checkpoint.tensors.iter().all(|(name, array)| again.tensors.get(name) == Some(array)));
         assert_eq!(again.metadata, checkpoint.metadata);
     }
 });

@@ -54,13 +54,9 @@ pub(super) fn resolve(module: &str, name: &str) -> Value {
         ("torch", "device") => Function::Inert,
         ("torch._utils", "_rebuild_tensor" | "_rebuild_tensor_v2") => Function::Tensor,
         ("torch._utils", "_rebuild_tensor_v3") => Function::TypedTensor,
-        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => {
-            Function::Parameter
-        }
+        ("torch._utils", "_rebuild_parameter" | "_rebuild_parameter_with_state") => Function::Parameter,
         ("torch._tensor", "_rebuild_from_type_v2") => Function::FromType,
-        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => {
-            Function::NumpyArray
-        }
+        ("numpy.core.multiarray" | "numpy._core.multiarray", "_reconstruct") => Function::NumpyArray,
         ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar") => Function::NumpyScalar,
         ("numpy.core.numeric" | "numpy._core.numeric", "_frombuffer") => Function::NumpyBuffer,
         ("numpy", "dtype") => Function::NumpyType,
@@ -75,11 +71,7 @@ fn resolve_type(module: &str, name: &str) -> Value {
         "torch.storage" if name == "UntypedStorage" => Some(None),
         _ => None,
     };
-    let element = if module == "torch" {
-        StoredType::from_torch(name)
-    } else {
-        None
-    };
+    let element = if module == "torch" { StoredType::from_torch(name) } else { None };
     match (storage, element) {
         (Some(storage), _) => Value::StorageType(storage),
         (_, Some(element)) => Value::ElementType(element),
@@ -104,10 +96,7 @@ impl Machine<'_, '_> {
             Value::Function(function) => *function,
             Value::Class(name) => return Err(not_callable(name)),
             other => {
-                return Err(CheckpointError::malformed(format!(
-                    "a call of {}",
-                    other.kind()
-                )));
+                return Err(CheckpointError::malformed(format!("a call of {}", other.kind())));
             }
         };
         match function {
@@ -116,10 +105,7 @@ impl Machine<'_, '_> {
             Function::Sequence => match *self.tuple(arguments)? {
                 [] => self.push(Value::List(Vec::new())),
                 [sequence] => {
-                    if !matches!(
-                        self.values[sequence as usize],
-                        Value::List(_) | Value::Tuple(_)
-                    ) {
+                    if !matches!(self.values[sequence as usize], Value::List(_) | Value::Tuple(_)) {
                         return Err(wrong_arguments("a set or sequence"));
                     }
                     self.push_again(sequence);
@@ -131,11 +117,7 @@ impl Machine<'_, '_> {
             Function::Latin1 => self.call_latin1(arguments),
             Function::Tensor => self.call_tensor(arguments, None),
             Function::TypedTensor => {
-                let element = match self
-                    .tuple(arguments)?
-                    .get(6)
-                    .map(|&id| &self.values[id as usize])
-                {
+                let element = match self.tuple(arguments)?.get(6).map(|&id| &self.values[id as usize]) {
                     Some(&Value::ElementType(element)) => element,
                     Some(Value::Class(name)) => return Err(unreadable_elements(name)),
                     _ => return Err(wrong_arguments("_rebuild_tensor_v3")),
@@ -149,18 +131,13 @@ impl Machine<'_, '_> {
                 }
                 _ => Err(wrong_arguments("_rebuild_parameter")),
             },
-            Function::FromType => Err(CheckpointError::refused(
-                "a rebuilt type within a rebuilt type",
-            )),
+            Function::FromType => Err(CheckpointError::refused("a rebuilt type within a rebuilt type")),
             Function::Inert => self.push(Value::Inert),
             Function::NumpyArray => self.push(Value::NumpyArray(Box::<NumpyArray>::default())),
             Function::NumpyScalar => self.call_numpy_scalar(arguments),
             Function::NumpyBuffer => self.call_numpy_buffer(arguments),
             Function::NumpyType => {
-                let name = self
-                    .tuple(arguments)?
-                    .first()
-                    .and_then(|&id| super::text(&self.values, id));
+                let name = self.tuple(arguments)?.first().and_then(|&id| super::text(&self.values, id));
                 let parsed = NumpyType::parse(name.ok_or_else(|| wrong_arguments("numpy.dtype"))?);
                 self.push(Value::NumpyType(Box::new(parsed)))
             }
@@ -171,14 +148,9 @@ impl Machine<'_, '_> {
     pub(super) fn instantiate(&mut self, class: Id, arguments: Id) -> Result<()> {
         match &self.values[class as usize] {
             Value::Class(_) => self.push_object(),
-            Value::Function(Function::Dict | Function::DefaultDict) => {
-                self.push(Value::Dict(Vec::new()))
-            }
+            Value::Function(Function::Dict | Function::DefaultDict) => self.push(Value::Dict(Vec::new())),
             Value::Function(Function::Sequence) => self.call(class, arguments),
-            other => Err(CheckpointError::malformed(format!(
-                "an instance of {}",
-                other.kind()
-            ))),
+            other => Err(CheckpointError::malformed(format!("an instance of {}", other.kind()))),
         }
     }
 
@@ -190,21 +162,14 @@ impl Machine<'_, '_> {
             Value::Dict(_) | Value::List(_) | Value::Tensor(_) | Value::Inert => {}
             Value::NumpyArray(_) => self.fill_numpy_array(target, state)?,
             Value::NumpyType(_) => {
-                let order = self
-                    .tuple(state)?
-                    .get(1)
-                    .and_then(|&id| super::text(&self.values, id))
-                    .map(str::to_owned);
+                let order = self.tuple(state)?.get(1).and_then(|&id| super::text(&self.values, id)).map(str::to_owned);
                 let order = order.ok_or_else(|| wrong_arguments("numpy.dtype's state"))?;
                 if let Value::NumpyType(element) = &mut self.values[target as usize] {
                     element.set_byte_order(&order);
                 }
             }
             other => {
-                return Err(CheckpointError::malformed(format!(
-                    "attributes given to {}",
-                    other.kind()
-                )));
+                return Err(CheckpointError::malformed(format!("attributes given to {}", other.kind())));
             }
         }
         Ok(())
@@ -213,14 +178,9 @@ impl Machine<'_, '_> {
     /// What a persistent identity stands for: in PyTorch's files a storage, or a module's class.
     pub(super) fn persistent(&mut self, identity: Id) -> Result<()> {
         let parts = self.tuple(identity)?;
-        match parts
-            .first()
-            .and_then(|&tag| super::text(&self.values, tag))
-        {
+        match parts.first().and_then(|&tag| super::text(&self.values, tag)) {
             Some("module") => {
-                let class = *parts
-                    .get(1)
-                    .ok_or_else(|| wrong_arguments("a module's identity"))?;
+                let class = *parts.get(1).ok_or_else(|| wrong_arguments("a module's identity"))?;
                 self.push_again(class);
                 Ok(())
             }
@@ -228,9 +188,7 @@ impl Machine<'_, '_> {
                 let storage = self.storage(parts)?;
                 self.push(Value::Storage(Box::new(storage)))
             }
-            _ => Err(CheckpointError::malformed(
-                "a persistent identity that is neither a storage nor a module",
-            )),
+            _ => Err(CheckpointError::malformed("a persistent identity that is neither a storage nor a module")),
         }
     }
 
@@ -256,17 +214,10 @@ impl Machine<'_, '_> {
         };
         let bytes = whole.checked_mul(element.map_or(1, StoredType::size) as u64);
         if bytes.is_none() || offset.checked_add(count).is_none_or(|end| end > whole) {
-            let message =
-                format!("a part of {count} elements from {offset} of a storage that has {whole}");
+            let message = format!("a part of {count} elements from {offset} of a storage that has {whole}");
             return Err(CheckpointError::malformed(message));
         }
-        Ok(Storage {
-            key: *key,
-            element,
-            whole,
-            offset,
-            count,
-        })
+        Ok(Storage { key: *key, element, whole, offset, count })
     }
 
     fn call_dict(&mut self, arguments: Id) -> Result<()> {
@@ -294,10 +245,7 @@ impl Machine<'_, '_> {
 
     fn call_latin1(&mut self, arguments: Id) -> Result<()> {
         let bytes: Option<Box<[u8]>> = match *self.tuple(arguments)? {
-            [given, encoding] => match (
-                &self.values[given as usize],
-                super::text(&self.values, encoding),
-            ) {
+            [given, encoding] => match (&self.values[given as usize], super::text(&self.values, encoding)) {
                 (Value::Text(given), Some("latin1" | "latin-1")) => {
                     given.chars().map(|c| u8::try_from(c).ok()).collect()
                 }
@@ -305,8 +253,7 @@ impl Machine<'_, '_> {
             },
             _ => None,
         };
-        let bytes = bytes
-            .ok_or_else(|| wrong_arguments("_codecs.encode, which may only write Latin-1,"))?;
+        let bytes = bytes.ok_or_else(|| wrong_arguments("_codecs.encode, which may only write Latin-1,"))?;
         self.spend(bytes.len() as u64)?;
         self.push(Value::Bytes(bytes))
     }
@@ -322,44 +269,26 @@ impl Machine<'_, '_> {
         let storage = (**storage).clone();
         // An untyped storage counts bytes; the tensor counts elements of its own type.
         let element = element.or(storage.element);
-        let element = element.ok_or_else(|| {
-            CheckpointError::malformed("an untyped storage in a tensor without a type")
-        })?;
-        let stored_size = storage
-            .element
-            .unwrap_or(StoredType::Native(ElementType::U8))
-            .size() as u64;
+        let element =
+            element.ok_or_else(|| CheckpointError::malformed("an untyped storage in a tensor without a type"))?;
+        let stored_size = storage.element.unwrap_or(StoredType::Native(ElementType::U8)).size() as u64;
         let size = element.size() as u64;
         let part = storage.offset * stored_size;
         if !part.is_multiple_of(size) {
-            return Err(CheckpointError::malformed(
-                "a tensor that does not begin at a whole element",
-            ));
+            return Err(CheckpointError::malformed("a tensor that does not begin at a whole element"));
         }
         let shape = self.shape(shape)?;
-        let stride = self
-            .sequence(stride)?
-            .iter()
-            .map(|&step| self.size(step))
-            .collect::<Result<Vec<_>>>()?;
+        let stride = self.sequence(stride)?.iter().map(|&step| self.size(step)).collect::<Result<Vec<_>>>()?;
         if stride.len() != shape.len() {
             let message = format!("{} axes with {} strides", shape.len(), stride.len());
             return Err(CheckpointError::malformed(message));
         }
-        let mut view = View {
-            offset: self.size(offset)?,
-            shape,
-            stride,
-        };
+        let mut view = View { offset: self.size(offset)?, shape, stride };
         let available = storage.count.saturating_mul(stored_size) / size;
         match (view.extent(), view.count()) {
             (Some(extent), Some(_)) if extent <= available => {}
             _ => {
-                let View {
-                    offset,
-                    shape,
-                    stride,
-                } = &view;
+                let View { offset, shape, stride } = &view;
                 return Err(CheckpointError::malformed(format!(
                     "a tensor of shape {shape:?} with strides {stride:?} from element {offset} does not lie \
                      within its storage of {available} elements"
@@ -367,11 +296,7 @@ impl Machine<'_, '_> {
             }
         }
         view.offset = view.offset.saturating_add(part / size);
-        self.push(Value::Tensor(Box::new(Tensor {
-            storage,
-            element,
-            view,
-        })))
+        self.push(Value::Tensor(Box::new(Tensor { storage, element, view })))
     }
 
     fn call_numpy_scalar(&mut self, arguments: Id) -> Result<()> {
@@ -393,11 +318,7 @@ impl Machine<'_, '_> {
         self.push(match array.element_type() {
             ElementType::Bool => Value::Bool(array.bytes()[0] != 0),
             element if element.is_float() => Value::Float(array.to_f64()[0]),
-            _ => Value::Int(
-                array
-                    .to_i64()
-                    .map_err(|error| CheckpointError::malformed(error.to_string()))?[0],
-            ),
+            _ => Value::Int(array.to_i64().map_err(|error| CheckpointError::malformed(error.to_string()))?[0]),
         })
     }
 
@@ -412,9 +333,7 @@ impl Machine<'_, '_> {
             _ => return Err(wrong()),
         };
         let content = self.numpy_content(shape, element, column_major, data)?;
-        self.push(Value::NumpyArray(Box::new(NumpyArray {
-            content: Some(content),
-        })))
+        self.push(Value::NumpyArray(Box::new(NumpyArray { content: Some(content) })))
     }
 
     fn fill_numpy_array(&mut self, target: Id, state: Id) -> Result<()> {
@@ -431,20 +350,12 @@ impl Machine<'_, '_> {
             _ => return Err(wrong()),
         };
         let content = self.numpy_content(shape, element, column_major, data)?;
-        self.values[target as usize] = Value::NumpyArray(Box::new(NumpyArray {
-            content: Some(content),
-        }));
+        self.values[target as usize] = Value::NumpyArray(Box::new(NumpyArray { content: Some(content) }));
         Ok(())
     }
 
     /// Checks that the data is what type and shape need.
-    fn numpy_content(
-        &self,
-        shape: Id,
-        element: Id,
-        column_major: bool,
-        data: Id,
-    ) -> Result<NumpyContent> {
+    fn numpy_content(&self, shape: Id, element: Id, column_major: bool, data: Id) -> Result<NumpyContent> {
         let Value::NumpyType(element) = &self.values[element as usize] else {
             return Err(wrong_arguments("numpy.ndarray's element type"));
         };
@@ -459,31 +370,20 @@ impl Machine<'_, '_> {
                 bytes.len() / size
             }
             other => {
-                return Err(CheckpointError::malformed(format!(
-                    "a NumPy array filled with {}",
-                    other.kind()
-                )));
+                return Err(CheckpointError::malformed(format!("a NumPy array filled with {}", other.kind())));
             }
         };
         if crate::array::element_count(&shape) != Some(found) {
             let message = format!("a NumPy array of shape {shape:?} filled with {found} elements");
             return Err(CheckpointError::malformed(message));
         }
-        Ok(NumpyContent {
-            shape,
-            column_major,
-            element,
-            data,
-        })
+        Ok(NumpyContent { shape, column_major, element, data })
     }
 
     fn tuple(&self, id: Id) -> Result<&[Id]> {
         match &self.values[id as usize] {
             Value::Tuple(elements) => Ok(elements),
-            other => Err(CheckpointError::malformed(format!(
-                "{} where a tuple was expected",
-                other.kind()
-            ))),
+            other => Err(CheckpointError::malformed(format!("{} where a tuple was expected", other.kind()))),
         }
     }
 
@@ -493,10 +393,7 @@ impl Machine<'_, '_> {
             _ => self.tuple(id)?,
         };
         if elements.len() > MOST_AXES {
-            return Err(CheckpointError::malformed(format!(
-                "an array of {} axes",
-                elements.len()
-            )));
+            return Err(CheckpointError::malformed(format!("an array of {} axes", elements.len())));
         }
         Ok(elements)
     }
@@ -504,34 +401,25 @@ impl Machine<'_, '_> {
     fn shape(&self, id: Id) -> Result<Vec<usize>> {
         let sizes = self.sequence(id)?.iter().map(|&size| self.size(size));
         sizes
-            .map(|size| {
-                usize::try_from(size?)
-                    .map_err(|_| CheckpointError::malformed("an axis beyond memory"))
-            })
+            .map(|size| usize::try_from(size?).map_err(|_| CheckpointError::malformed("an axis beyond memory")))
             .collect()
     }
 
     fn size(&self, id: Id) -> Result<u64> {
         match &self.values[id as usize] {
             Value::Int(value) => u64::try_from(*value).map_err(|_| {
-                CheckpointError::malformed(format!(
-                    "{value} where a size, offset or stride was expected"
-                ))
+                CheckpointError::malformed(format!("{value} where a size, offset or stride was expected"))
             }),
             other => {
                 let kind = other.kind();
-                Err(CheckpointError::malformed(format!(
-                    "{kind} where a size, offset or stride was expected"
-                )))
+                Err(CheckpointError::malformed(format!("{kind} where a size, offset or stride was expected")))
             }
         }
     }
 }
 
 fn wrong_arguments(function: &str) -> CheckpointError {
-    CheckpointError::malformed(format!(
-        "{function} was given something that it does not take"
-    ))
+    CheckpointError::malformed(format!("{function} was given something that it does not take"))
 }
 
 fn not_callable(name: &str) -> CheckpointError {

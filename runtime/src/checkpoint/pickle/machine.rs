@@ -36,12 +36,7 @@ impl<'a, 'b> Machine<'a, 'b> {
         let copies = bytes.remaining().saturating_mul(2);
         Self {
             bytes,
-            values: vec![
-                Value::None,
-                Value::Bool(true),
-                Value::Bool(false),
-                Value::Tuple(Box::new([])),
-            ],
+            values: vec![Value::None, Value::Bool(true), Value::Bool(false), Value::Tuple(Box::new([]))],
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -70,18 +65,14 @@ impl<'a, 'b> Machine<'a, 'b> {
             0x80 => {
                 let protocol = self.bytes.byte()?;
                 if protocol > NEWEST_PROTOCOL {
-                    return Err(CheckpointError::unsupported(format!(
-                        "pickle protocol {protocol} is not known"
-                    )));
+                    return Err(CheckpointError::unsupported(format!("pickle protocol {protocol} is not known")));
                 }
             }
             0x95 => {
                 let length = self.u64()?;
                 if length > self.bytes.remaining() {
                     let left = self.bytes.remaining();
-                    return Err(CheckpointError::malformed(format!(
-                        "a frame of {length} bytes, but {left} are left"
-                    )));
+                    return Err(CheckpointError::malformed(format!("a frame of {length} bytes, but {left} are left")));
                 }
             }
 
@@ -118,9 +109,7 @@ impl<'a, 'b> Machine<'a, 'b> {
                     "01" => self.stack.push(TRUE),
                     digits => {
                         let value = digits.trim_end_matches('L').parse();
-                        let value = value.map_err(|_| {
-                            CheckpointError::malformed(format!("`{line}` is no integer"))
-                        })?;
+                        let value = value.map_err(|_| CheckpointError::malformed(format!("`{line}` is no integer")))?;
                         self.push(Value::Int(value))?;
                     }
                 }
@@ -131,9 +120,7 @@ impl<'a, 'b> Machine<'a, 'b> {
             }
             b'F' => {
                 let line = self.bytes.line()?;
-                let value = line
-                    .parse()
-                    .map_err(|_| CheckpointError::malformed(format!("`{line}` is no number")))?;
+                let value = line.parse().map_err(|_| CheckpointError::malformed(format!("`{line}` is no number")))?;
                 self.push(Value::Float(value))?;
             }
 
@@ -186,11 +173,7 @@ impl<'a, 'b> Machine<'a, 'b> {
             }
             0x85..=0x87 => {
                 let count = usize::from(opcode - 0x84);
-                let start = self
-                    .stack
-                    .len()
-                    .checked_sub(count)
-                    .filter(|&start| start >= self.floor());
+                let start = self.stack.len().checked_sub(count).filter(|&start| start >= self.floor());
                 let elements = self.stack.split_off(start.ok_or_else(underflow)?);
                 self.push(Value::Tuple(elements.into()))?;
             }
@@ -227,14 +210,8 @@ impl<'a, 'b> Machine<'a, 'b> {
             }
             b'g' | b'p' => {
                 let line = self.bytes.line()?;
-                let slot = line
-                    .parse()
-                    .map_err(|_| CheckpointError::malformed(format!("`{line}` is no memo slot")))?;
-                if opcode == b'g' {
-                    self.recall(slot)?
-                } else {
-                    self.memorise(slot)?
-                }
+                let slot = line.parse().map_err(|_| CheckpointError::malformed(format!("`{line}` is no memo slot")))?;
+                if opcode == b'g' { self.recall(slot)? } else { self.memorise(slot)? }
             }
             b'h' => {
                 let slot = self.bytes.byte()?;
@@ -266,13 +243,9 @@ impl<'a, 'b> Machine<'a, 'b> {
             0x93 => {
                 let name = self.pop()?;
                 let module = self.pop()?;
-                let (Some(module), Some(name)) = (
-                    super::text(&self.values, module),
-                    super::text(&self.values, name),
-                ) else {
-                    return Err(CheckpointError::malformed(
-                        "a global whose name is not text",
-                    ));
+                let (Some(module), Some(name)) = (super::text(&self.values, module), super::text(&self.values, name))
+                else {
+                    return Err(CheckpointError::malformed("a global whose name is not text"));
                 };
                 let (cost, value) = ((module.len() + name.len()) as u64, resolve(module, name));
                 self.spend(cost)?;
@@ -305,11 +278,8 @@ impl<'a, 'b> Machine<'a, 'b> {
             }
 
             _ => {
-                let shown = if opcode.is_ascii_graphic() {
-                    format!(" (`{}`)", char::from(opcode))
-                } else {
-                    String::new()
-                };
+                let shown =
+                    if opcode.is_ascii_graphic() { format!(" (`{}`)", char::from(opcode)) } else { String::new() };
                 return Err(CheckpointError::refused(format!(
                     "opcode {opcode:#04x}{shown} is not one that checkpoints use"
                 )));
@@ -339,8 +309,7 @@ impl<'a, 'b> Machine<'a, 'b> {
 
     fn text(&mut self, length: u64) -> Result<()> {
         let bytes = self.bytes.take(length)?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| CheckpointError::malformed("text that is not UTF-8"))?;
+        let text = String::from_utf8(bytes).map_err(|_| CheckpointError::malformed("text that is not UTF-8"))?;
         self.push(Value::Text(text.into()))
     }
 
@@ -355,10 +324,7 @@ impl<'a, 'b> Machine<'a, 'b> {
             Value::List(elements) => elements.append(&mut added),
             Value::Object(object) => object.elements.append(&mut added),
             other => {
-                return Err(CheckpointError::malformed(format!(
-                    "elements appended to {}",
-                    other.kind()
-                )));
+                return Err(CheckpointError::malformed(format!("elements appended to {}", other.kind())));
             }
         }
         Ok(())
@@ -370,10 +336,7 @@ impl<'a, 'b> Machine<'a, 'b> {
             Value::Dict(entries) => entries.append(&mut added),
             Value::Object(object) => object.items.append(&mut added),
             other => {
-                return Err(CheckpointError::malformed(format!(
-                    "items set in {}",
-                    other.kind()
-                )));
+                return Err(CheckpointError::malformed(format!("items set in {}", other.kind())));
             }
         }
         Ok(())
@@ -391,9 +354,7 @@ impl<'a, 'b> Machine<'a, 'b> {
                 self.stack.push(id);
                 Ok(())
             }
-            None => Err(CheckpointError::malformed(format!(
-                "memo slot {slot} is empty"
-            ))),
+            None => Err(CheckpointError::malformed(format!("memo slot {slot} is empty"))),
         }
     }
 
@@ -417,17 +378,13 @@ impl<'a, 'b> Machine<'a, 'b> {
     }
 
     fn pop_marked(&mut self) -> Result<Vec<Id>> {
-        let mark = self
-            .marks
-            .pop()
-            .ok_or_else(|| CheckpointError::malformed("no mark is open"))?;
+        let mark = self.marks.pop().ok_or_else(|| CheckpointError::malformed("no mark is open"))?;
         Ok(self.stack.split_off(mark))
     }
 
     /// Puts a new value on the stack.
     pub(super) fn push(&mut self, value: Value) -> Result<()> {
-        let id = Id::try_from(self.values.len())
-            .map_err(|_| CheckpointError::refused("more than 2^32 values"))?;
+        let id = Id::try_from(self.values.len()).map_err(|_| CheckpointError::refused("more than 2^32 values"))?;
         self.values.push(value);
         self.stack.push(id);
         Ok(())
@@ -450,9 +407,7 @@ impl<'a, 'b> Machine<'a, 'b> {
                 self.copies = left;
                 Ok(())
             }
-            None => Err(CheckpointError::refused(
-                "the pickle copies more than it holds",
-            )),
+            None => Err(CheckpointError::refused("the pickle copies more than it holds")),
         }
     }
 }

@@ -126,11 +126,7 @@ impl Pickle {
     pub(super) fn read(bytes: &mut Bytes) -> Result<Self> {
         let start = bytes.offset();
         let (values, root) = machine::Machine::new(bytes).run()?;
-        Ok(Self {
-            values,
-            root,
-            length: bytes.offset() - start,
-        })
+        Ok(Self { values, root, length: bytes.offset() - start })
     }
 
     /// What the pickle was made of.
@@ -167,10 +163,7 @@ impl Pickle {
 
     /// The value of a dictionary under a key of text.
     pub(super) fn entry(&self, dict: &[(Id, Id)], key: &str) -> Option<Id> {
-        dict.iter()
-            .rev()
-            .find(|&&(name, _)| self.text(name) == Some(key))
-            .map(|&(_, value)| value)
+        dict.iter().rev().find(|&&(name, _)| self.text(name) == Some(key)).map(|&(_, value)| value)
     }
 }
 

@@ -1,0 +1,6 @@
+//! Training.
+
+pub mod events;
+pub mod folder;
+pub mod interrupt;
+pub mod measurements;

@@ -308,7 +308,8 @@ mod tests {
     #[test]
     fn every_element_type_goes_to_the_evaluator_and_back() {
         for dtype in [DType::F64, DType::F32, DType::F16, DType::BF16, DType::I32, DType::Bool] {
-            let buffer = Buffer::from_values(Type::new(dtype, shape(&[("ray", 2), ("rgb", 3)])), [0., 1., 1., 0., 1., 0.]);
+            let buffer =
+                Buffer::from_values(Type::new(dtype, shape(&[("ray", 2), ("rgb", 3)])), [0., 1., 1., 0., 1., 0.]);
             assert_eq!(Buffer::from_tensor(&buffer.to_tensor(), buffer.shape()), buffer);
             assert_eq!(Buffer::from_array(&buffer.to_array(), buffer.ty()).unwrap(), buffer);
             let turned = Buffer::from_tensor(&buffer.to_tensor(), &shape(&[("rgb", 3), ("ray", 2)]));

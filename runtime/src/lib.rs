@@ -1,5 +1,8 @@
 //! The visage runtime.
 
 pub mod array;
+pub mod buffer;
 pub mod checkpoint;
+pub mod console;
 pub mod files;
+pub mod training;

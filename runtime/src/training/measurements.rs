@@ -59,7 +59,8 @@ impl Measurements {
 }
 
 fn line(round: u64, values: &[Option<f64>]) -> String {
-    let cells: Vec<String> = values.iter().map(|value| value.map_or(String::new(), |value| value.to_string())).collect();
+    let cells: Vec<String> =
+        values.iter().map(|value| value.map_or(String::new(), |value| value.to_string())).collect();
     format!("{round},{}\n", cells.join(","))
 }
 

@@ -166,7 +166,7 @@ fn nesting_and_sharing() {
     for level in 0..30u8 {
         doubling.extend([b']', b'q', level + 1, b'h', level, b'a', b'h', level, b'a']);
     }
-    check(&pickle(&doubling), "far more entries than the pickle holds");
+    check(&pickle(&doubling), "containers that share each other would take more than");
     // One long value that is copied again and again.
     let mut copying =
         [b"c_codecs\nencode\nq\x00".as_slice(), &text(&"x".repeat(1000)), &text("latin1"), b"\x86q\x01"].concat();
@@ -193,7 +193,7 @@ fn views_beyond_their_storage() {
     check(&torch(&tensor(i64::MAX, 0, &[1], &[1])), "a part of");
     // Repeating elements is allowed as long as the file could have warranted the result.
     assert!(Checkpoint::from_bytes(&torch(&tensor(4, 0, &[1 << 20], &[0]))).is_ok());
-    check(&torch(&tensor(4, 0, &[1 << 40], &[0])), "which a file of this size does not warrant");
+    check(&torch(&tensor(4, 0, &[1 << 40], &[0])), "tensors that share or repeat storages would take more than");
 }
 
 #[test]
@@ -219,6 +219,37 @@ fn broken_archives() {
     let bomb = writer.finish().unwrap().into_inner();
     assert!(bomb.len() < 1 << 20);
     check(&bomb, "compressed members would take more than");
+}
+
+/// What is little in one member must not become much in a thousand.
+#[test]
+fn archives_of_many_members() {
+    // One stretch of the file under many names.
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    let shape = "{'descr': '|u1', 'fortran_order': False, 'shape': (65536,)}".to_owned();
+    let header = format!("{shape:<117}\n");
+    writer.start_file("0.npy", options).unwrap();
+    writer.write_all(&[b"\x93NUMPY\x01\x00\x76\x00".as_slice(), header.as_bytes(), &[0; 65536]].concat()).unwrap();
+    for copy in 1..100 {
+        writer.shallow_copy_file("0.npy", &format!("{copy}.npy")).unwrap();
+    }
+    check(&writer.finish().unwrap().into_inner(), "members of the archive, if they did not overlap, would take more");
+
+    // A few hundred bytes of pickle with many long names, a hundred times.
+    let key = "k".repeat(200);
+    let mut nested = [b"\x80\x02K\x01q\x00".as_slice()].concat();
+    for level in 0..14u8 {
+        nested.extend([b']', b'q', level + 1, b'h', level, b'a', b'h', level, b'a']);
+    }
+    let objects = [nested.as_slice(), b"}", &text(&key), b"h\x0es."].concat();
+    let header = "{'descr': '|O', 'fortran_order': False, 'shape': ()}";
+    let npy =
+        [b"\x93NUMPY\x01\x00", (header.len() as u16).to_le_bytes().as_slice(), header.as_bytes(), &objects].concat();
+    assert!(Checkpoint::from_bytes(&npy).is_ok());
+    let names: Vec<_> = (0..100).map(|index| format!("{index}.npy")).collect();
+    let members: Vec<_> = names.iter().map(|name| (name.as_str(), npy.as_slice())).collect();
+    check(&zip(&members, zip::CompressionMethod::Stored), "would take more than");
 }
 
 #[test]

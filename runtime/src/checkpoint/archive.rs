@@ -11,6 +11,7 @@ use zip::{CompressionMethod, ZipArchive};
 pub(super) struct Archive<'a> {
     zip: ZipArchive<&'a mut dyn Source>,
     length: u64,
+    stored: Allowance,
     inflation: Allowance,
 }
 
@@ -21,7 +22,7 @@ impl<'a> Archive<'a> {
         if zip.has_duplicate_names() {
             return Err(CheckpointError::malformed("the archive has two members of one name"));
         }
-        Ok(Self { zip, length, inflation: Allowance::for_inflation(length) })
+        Ok(Self { zip, length, stored: Allowance::for_stored(length), inflation: Allowance::for_inflation(length) })
     }
 
     /// The length of the file.
@@ -48,10 +49,7 @@ impl<'a> Archive<'a> {
         let member = self.zip.by_name(name)?;
         let declared = member.size();
         let expected = if member.compression() == CompressionMethod::Stored {
-            if declared > self.length {
-                let message = format!("{declared} bytes are declared in a file of {} bytes", self.length);
-                return Err(CheckpointError::malformed(message));
-            }
+            self.stored.take(declared)?;
             declared
         } else {
             self.inflation.take(declared)?;

@@ -9,7 +9,7 @@
 
 use super::Scalar;
 use super::error::{CheckpointError, Result};
-use super::limits::Allowance;
+use super::limits::Limits;
 use super::pickle::{Id, Object, Pickle, Value};
 use indexmap::IndexMap;
 use indexmap::map::Entry;
@@ -20,13 +20,6 @@ const DEEPEST: usize = 128;
 /// The longest name, in bytes.
 const LONGEST_NAME: usize = 4096;
 
-/// Entries may be reached more often than the pickle has values, for containers can be shared; but not
-/// this many times more often.
-const SHARING: u64 = 16;
-
-/// Entries that any pickle may have, however short.
-const SHARING_FLOOR: u64 = 1 << 16;
-
 /// What a pickle holds, by name, in its order.
 #[derive(Default)]
 pub(super) struct Flat {
@@ -36,13 +29,9 @@ pub(super) struct Flat {
 }
 
 /// Names everything that a pickle holds.
-pub(super) fn flatten(pickle: &Pickle) -> Result<Flat> {
-    let mut walk = Walk {
-        pickle,
-        flat: Flat::default(),
-        names: Allowance::for_names(pickle.length()),
-        visits: SHARING_FLOOR.saturating_add(pickle.count().saturating_mul(SHARING)),
-    };
+pub(super) fn flatten(pickle: &Pickle, limits: &mut Limits) -> Result<Flat> {
+    limits.grant_pickle(pickle.length(), pickle.count());
+    let mut walk = Walk { pickle, flat: Flat::default(), limits };
     walk.value("", pickle.root(), 0)?;
     Ok(walk.flat)
 }
@@ -50,13 +39,12 @@ pub(super) fn flatten(pickle: &Pickle) -> Result<Flat> {
 struct Walk<'a> {
     pickle: &'a Pickle,
     flat: Flat,
-    names: Allowance,
-    visits: u64,
+    limits: &'a mut Limits,
 }
 
 impl Walk<'_> {
     fn value(&mut self, name: &str, id: Id, depth: usize) -> Result<()> {
-        self.visit(1)?;
+        self.limits.entries.take(1)?;
         if depth > DEEPEST {
             let message = format!("containers are nested more than {DEEPEST} deep at `{}…`", shortened(name));
             return Err(CheckpointError::refused(message));
@@ -119,10 +107,10 @@ impl Walk<'_> {
     }
 
     fn module(&mut self, name: &str, module: &Module, attributes: &[(Id, Id)], depth: usize) -> Result<()> {
-        self.visit(attributes.len() as u64)?;
+        self.limits.entries.take(attributes.len() as u64)?;
         self.entries(name, module.parameters, depth)?;
         for &(key, value) in module.buffers {
-            self.visit(module.transient.len() as u64)?;
+            self.limits.entries.take(module.transient.len() as u64)?;
             let key_text = self.pickle.text(key);
             if !module.transient.iter().any(|&transient| self.pickle.text(transient) == key_text) {
                 let child = self.child(name, key)?;
@@ -163,15 +151,8 @@ impl Walk<'_> {
             let message = format!("a name of {length} bytes, `{}…`", shortened(name));
             return Err(CheckpointError::refused(message));
         }
-        self.names.take(length as u64)?;
+        self.limits.names.take(length as u64)?;
         Ok(if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") })
-    }
-
-    fn visit(&mut self, count: u64) -> Result<()> {
-        self.visits = self.visits.checked_sub(count).ok_or_else(|| {
-            CheckpointError::refused("shared containers stand for far more entries than the pickle holds")
-        })?;
-        Ok(())
     }
 
     fn array(&mut self, name: &str, id: Id) -> Result<()> {
@@ -188,7 +169,7 @@ impl Walk<'_> {
         match self.flat.scalars.entry(named(name)) {
             Entry::Vacant(entry) => {
                 if let Scalar::Text(text) = &scalar {
-                    self.names.take(text.len() as u64)?;
+                    self.limits.names.take(text.len() as u64)?;
                 }
                 entry.insert(scalar);
                 Ok(())

@@ -6,8 +6,8 @@
 
 use super::archive::Archive;
 use super::error::{CheckpointError, Result};
-use super::flatten::{Flat, flatten};
-use super::limits::Allowance;
+use super::flatten::flatten;
+use super::limits::Limits;
 use super::numpy_type::NumpyType;
 use super::pickle::{MOST_AXES, Pickle};
 use super::source::{Bytes, Source};
@@ -27,18 +27,20 @@ const LONGEST_HEADER: u64 = 1 << 16;
 pub(super) fn read_npy(source: &mut dyn Source, length: u64) -> Result<Checkpoint> {
     source.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::new(source);
-    read_array_or_objects(&mut Bytes::new(&mut reader, 0, length), length)
+    let mut limits = Limits::of(length);
+    read_array_or_objects(&mut Bytes::new(&mut reader, 0, length), &mut limits)
 }
 
 /// Reads a `.npz` archive, whose members are `.npy` files.
 pub(super) fn read_npz(mut archive: Archive, names: &[String]) -> Result<Checkpoint> {
     let mut checkpoint = Checkpoint::default();
+    let mut limits = Limits::of(archive.length());
     for member in names {
         let name = member.strip_suffix(".npy").unwrap_or(member);
         let content = archive.read(member)?;
         let length = content.len() as u64;
         let mut reader = Cursor::new(content);
-        let read = read_array_or_objects(&mut Bytes::new(&mut reader, 0, length), length);
+        let read = read_array_or_objects(&mut Bytes::new(&mut reader, 0, length), &mut limits);
         let read = read.map_err(|error| error.within(format!("member `{member}`")))?;
         // A member's sole array has the member's name; objects are numbered below it.
         let below = |inner: String| {
@@ -54,13 +56,13 @@ pub(super) fn read_npz(mut archive: Archive, names: &[String]) -> Result<Checkpo
     Ok(checkpoint)
 }
 
-fn read_array_or_objects(bytes: &mut Bytes, length: u64) -> Result<Checkpoint> {
+fn read_array_or_objects(bytes: &mut Bytes, limits: &mut Limits) -> Result<Checkpoint> {
     let header = Header::read(bytes)?;
     let mut checkpoint = Checkpoint::default();
     if header.element.is_object() {
         let pickle = Pickle::read(bytes)?;
-        let flat: Flat = flatten(&pickle)?;
-        checkpoint.tensors = arrays(&pickle, &flat, &mut NoStorages, &mut Allowance::for_views(length))?;
+        let flat = flatten(&pickle, limits)?;
+        checkpoint.tensors = arrays(&pickle, &flat, &mut NoStorages, limits)?;
         checkpoint.scalars = flat.scalars;
     } else {
         checkpoint.tensors.insert(SOLE.to_owned(), header.read_elements(bytes)?);

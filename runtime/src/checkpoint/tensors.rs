@@ -2,7 +2,7 @@
 
 use super::error::{CheckpointError, Result};
 use super::flatten::Flat;
-use super::limits::Allowance;
+use super::limits::{Allowance, Limits};
 use super::pickle::{NumpyArray, Pickle, Tensor, Value};
 use super::strided::View;
 use crate::array::Array;
@@ -24,13 +24,14 @@ impl Storages for NoStorages {
 }
 
 /// Materialises every array of a pickle, row-major. Each storage is read once, however many tensors share
-/// it; `allowance` bounds what sharing and repetition may cost.
+/// it; `limits` bound what sharing and repetition may cost.
 pub(super) fn arrays(
     pickle: &Pickle,
     flat: &Flat,
     storages: &mut dyn Storages,
-    allowance: &mut Allowance,
+    limits: &mut Limits,
 ) -> Result<IndexMap<String, Array>> {
+    let allowance = &mut limits.views;
     let mut by_storage: IndexMap<&str, Vec<(&str, &Tensor)>> = IndexMap::new();
     // The places are taken first, for reading goes by storage and the result by name.
     let mut arrays: IndexMap<String, Option<Array>> = flat.arrays.keys().map(|name| (name.clone(), None)).collect();

@@ -9,7 +9,7 @@ use super::Checkpoint;
 use super::archive::Archive;
 use super::error::{CheckpointError, Result};
 use super::flatten::flatten;
-use super::limits::Allowance;
+use super::limits::Limits;
 use super::pickle::{Pickle, Value};
 use super::source::{Bytes, Source};
 use super::tensors::{NoStorages, Storages, arrays};
@@ -41,16 +41,16 @@ pub(super) fn read_zip(mut archive: Archive, name: &str) -> Result<Checkpoint> {
         }
     }
     let content = archive.read(name)?;
+    let mut limits = Limits::of(archive.length());
     let read = || -> Result<_> {
         let length = content.len() as u64;
         let mut reader = Cursor::new(content);
         let pickle = Pickle::read(&mut Bytes::new(&mut reader, 0, length))?;
-        let flat = flatten(&pickle)?;
+        let flat = flatten(&pickle, &mut limits)?;
         Ok((pickle, flat))
     };
     let (pickle, flat) = read().map_err(|error| error.within(format!("member `{name}`")))?;
-    let mut allowance = Allowance::for_views(archive.length());
-    let tensors = arrays(&pickle, &flat, &mut Members { archive, folder }, &mut allowance)?;
+    let tensors = arrays(&pickle, &flat, &mut Members { archive, folder }, &mut limits)?;
     Ok(Checkpoint { tensors, scalars: flat.scalars, ..Checkpoint::default() })
 }
 
@@ -78,12 +78,12 @@ pub(super) fn read_pickles(source: &mut dyn Source, length: u64) -> Result<Check
     let mut reader = BufReader::new(&mut *source);
     let mut bytes = Bytes::new(&mut reader, 0, length);
     let first = Pickle::read(&mut bytes)?;
-    let mut allowance = Allowance::for_views(length);
+    let mut limits = Limits::of(length);
     match first.value(first.root()) {
         Value::Wide(magic) if **magic == MAGIC => {}
         _ => {
-            let flat = flatten(&first)?;
-            let tensors = arrays(&first, &flat, &mut NoStorages, &mut allowance)?;
+            let flat = flatten(&first, &mut limits)?;
+            let tensors = arrays(&first, &flat, &mut NoStorages, &mut limits)?;
             return Ok(Checkpoint { tensors, scalars: flat.scalars, ..Checkpoint::default() });
         }
     }
@@ -101,10 +101,10 @@ pub(super) fn read_pickles(source: &mut dyn Source, length: u64) -> Result<Check
         return Err(big_endian("big"));
     }
     let pickle = Pickle::read(&mut bytes)?;
-    let flat = flatten(&pickle)?;
+    let flat = flatten(&pickle, &mut limits)?;
     let places = storage_places(&pickle, &mut bytes)?;
     drop(reader);
-    let tensors = arrays(&pickle, &flat, &mut Stretches { source, places }, &mut allowance)?;
+    let tensors = arrays(&pickle, &flat, &mut Stretches { source, places }, &mut limits)?;
     Ok(Checkpoint { tensors, scalars: flat.scalars, ..Checkpoint::default() })
 }
 

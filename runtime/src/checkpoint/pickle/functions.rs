@@ -424,7 +424,8 @@ fn wrong_arguments(function: &str) -> CheckpointError {
 
 fn not_callable(name: &str) -> CheckpointError {
     CheckpointError::refused(format!(
-        "a call of `{name}`, which is not one of the functions that rebuild tensors and containers"
+        "a call of `{name}`, which is not one of the functions that rebuild tensors and containers; \
+         a file that is saved without that object, such as one of a state dict alone, can be read"
     ))
 }
 

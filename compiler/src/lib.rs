@@ -2,5 +2,6 @@
 
 pub mod axis;
 pub mod graph;
+pub mod language;
 pub mod system;
 pub mod tensor;

@@ -1,0 +1,50 @@
+//! The spec language: from RON with equations to a checked [`System`](crate::system::System).
+//!
+//! ```text
+//!  text ──document──▶ RON tree ──structure──▶ Spec ──settings, elaborate──▶ System, Program
+//!                                 (equation)          (sizes, networks)       (graphs)
+//! ```
+//!
+//! Every step collects what is wrong and goes on, so that all errors of a spec are reported at once,
+//! each with its place. [`Spec::load`] reads a file with the libraries it uses; what comes of it
+//! depends on the sizes, which [`Overrides`] change.
+//!
+//! ```
+//! use std::io;
+//! use visage_compiler::language::{Overrides, Spec};
+//!
+//! let text = r#"
+//!     System(
+//!         name: "line",
+//!         about: "A straight line.",
+//!         sizes: { "point": 4 },
+//!         tasks: {
+//!             "line": Task(
+//!                 about: "Points on a line.",
+//!                 inputs: { "x": Input(axes: "[point]", about: "Abscissae.") },
+//!                 outputs: { "y": "[point]" },
+//!                 equations: "y = 2 * x + 1",
+//!             ),
+//!         },
+//!     )
+//! "#;
+//! let spec = Spec::parse("line.ron", text, &|_| Err(io::ErrorKind::NotFound.into())).unwrap();
+//! let system = spec.system(&Overrides::none().set("point", 8)).unwrap();
+//! assert_eq!(system.tasks["line"].program.outputs["y"].to_string(), "[point=8]");
+//! ```
+
+mod diagnostics;
+mod document;
+mod elaborate;
+mod equation;
+mod scalar;
+mod schema;
+mod settings;
+mod spec;
+mod structure;
+
+pub use diagnostics::{Diagnostics, SpecError};
+pub use elaborate::ProgramKind;
+pub use schema::schema;
+pub use settings::Overrides;
+pub use spec::Spec;

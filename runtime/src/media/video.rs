@@ -230,7 +230,7 @@ pub fn write_gif(path: &Path, frames: &[Picture], rate: f64) -> Result<(), DataE
     let first = frames
         .first()
         .ok_or_else(|| DataError::format(path, "an animation needs at least one frame"))?;
-    if !(rate > 0.0) {
+    if rate.is_nan() || rate <= 0.0 {
         return Err(DataError::Options(format!(
             "an animation of {rate} frames a second; give 1 to 50"
         )));

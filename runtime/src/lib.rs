@@ -9,4 +9,5 @@ pub mod files;
 pub mod geometry;
 pub mod media;
 pub mod metrics;
+pub mod scene;
 pub mod training;

@@ -1,7 +1,9 @@
 //! A scene: pictures, their cameras, and how rays are to be taken from them.
 
+use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 
+use glam::DVec3;
 use rayon::prelude::*;
 
 use super::camera::{Distortion, Intrinsics, Ray, Rays, normalised_device_ray};
@@ -186,11 +188,12 @@ pub struct Frame {
 #[derive(Clone, Debug, PartialEq)]
 pub enum PathKind {
     /// What suits the capture: the layout's own path where it has one, a full turn where the cameras go
-    /// round their subject, a spiral otherwise.
+    /// round their subject, `Spiral` otherwise.
     Auto,
     /// A full turn about the point that the cameras look at, at their mean height and distance.
     Orbit,
-    /// A spiral about the mean camera.
+    /// LLFF's spiral about the mean camera for forward-facing scenes; for others a sway to and fro within
+    /// the arc of the cameras.
     Spiral,
     /// Through the training cameras in their order.
     Views,
@@ -283,7 +286,7 @@ impl PosedImages {
             PathKind::Auto => match self.layout {
                 Layout::Llff if self.spherified => circle_path(&train, count),
                 Layout::Llff => self.spiral(&train, count),
-                _ if surrounds(&train) => self.orbit(&train, count),
+                _ if arc(&train).2 < TAU / 4.0 => self.orbit(&train, count),
                 _ => self.spiral(&train, count),
             },
         })
@@ -315,43 +318,62 @@ impl PosedImages {
     }
 
     fn spiral(&self, train: &[Pose], count: usize) -> Vec<Pose> {
-        let turns = (count / 60).max(1);
         match self.depths.filter(|_| self.layout == Layout::Llff) {
-            Some((close, far)) => spiral_path(train, close * 0.9, far * 5.0, count, turns),
-            None => {
-                // About the mean camera, looking at what all look at; narrower than the capture.
-                let mean = Pose::mean(train);
-                let local: Vec<Pose> = train.iter().map(|p| mean.inverse().then(p)).collect();
-                let distance = (mean.centre() - focus_point(train)).length().max(1e-3);
-                let mut path = spiral_path(&local, distance, distance, count, turns);
-                for pose in &mut path {
-                    let centre = Pose::mean(&local).centre();
-                    let near = centre + (pose.centre() - centre) * 0.4;
-                    let target = glam::DVec3::new(0.0, 0.0, -distance);
-                    *pose = mean.then(&Pose::look_at(near, target, glam::DVec3::Y));
-                }
-                path
+            Some((close, far)) => {
+                spiral_path(train, close * 0.9, far * 5.0, count, (count / 60).max(1))
             }
+            None => sway_path(train, count),
         }
     }
 }
 
-/// Whether cameras stand on all sides of what they look at: no gap of a third of a turn.
-fn surrounds(poses: &[Pose]) -> bool {
+/// Azimuths of cameras about what they look at: the arc that holds them all, from its beginning, and
+/// the greatest gap between neighbours within a full turn.
+fn arc(poses: &[Pose]) -> (f64, f64, f64) {
     let focus = focus_point(poses);
-    let mut angles: Vec<f64> = poses
-        .iter()
-        .map(|p| p.centre() - focus)
-        .map(|d| d.y.atan2(d.x))
-        .collect();
+    let offsets = poses.iter().map(|p| p.centre() - focus);
+    let mut angles: Vec<f64> = offsets.map(|d| d.y.atan2(d.x)).collect();
     angles.sort_by(f64::total_cmp);
     let Some(first) = angles.first().copied() else {
-        return false;
+        return (0.0, 0.0, TAU);
     };
-    angles.push(first + std::f64::consts::TAU);
-    angles
-        .windows(2)
-        .all(|w| w[1] - w[0] < std::f64::consts::TAU / 3.0)
+    angles.push(first + TAU);
+    let gaps = angles.windows(2).map(|w| (w[1], w[1] - w[0]));
+    let (start, gap) = gaps.fold(
+        (0.0, 0.0),
+        |best, next| if next.1 > best.1 { next } else { best },
+    );
+    (start, TAU - gap, gap)
+}
+
+/// One slow sway to and fro before the subject: over four fifths of the cameras' arc, up and down by
+/// their spread in elevation, at their mean distance.
+fn sway_path(poses: &[Pose], count: usize) -> Vec<Pose> {
+    let focus = focus_point(poses);
+    let up: DVec3 = poses.iter().map(|p| p.column(1)).sum();
+    let n = poses.len().max(1) as f64;
+    let offsets: Vec<DVec3> = poses.iter().map(|p| p.centre() - focus).collect();
+    let radius = offsets.iter().map(|d| d.length()).sum::<f64>() / n;
+    let elevations: Vec<f64> = offsets
+        .iter()
+        .map(|d| d.z.atan2(d.truncate().length()))
+        .collect();
+    let mean = elevations.iter().sum::<f64>() / n;
+    let spread = (elevations.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / n).sqrt();
+    let (start, length, _) = arc(poses);
+    (0..count)
+        .map(|i| {
+            let (sin, cos) = (TAU * i as f64 / count as f64).sin_cos();
+            let azimuth = start + length * (0.5 + 0.4 * sin);
+            let elevation = mean + spread * cos;
+            let away = DVec3::new(
+                elevation.cos() * azimuth.cos(),
+                elevation.cos() * azimuth.sin(),
+                elevation.sin(),
+            );
+            Pose::look_at(focus + radius * away, focus, up)
+        })
+        .collect()
 }
 
 /// Reads a folder.

@@ -9,7 +9,7 @@ use super::Pose;
 use crate::data::DataError;
 
 /// A camera on a sphere about the origin, looking at it: NeRF's `pose_spherical`. Angles in degrees;
-/// a negative elevation `phi` looks down from above; `theta` = 0 is on the −y side.
+/// a negative elevation `phi` looks down from above; `theta` = 0 is on the +y side.
 pub fn pose_spherical(theta: f64, phi: f64, radius: f64) -> Pose {
     let (sin_t, cos_t) = theta.to_radians().sin_cos();
     let (sin_p, cos_p) = phi.to_radians().sin_cos();

@@ -10,15 +10,8 @@ use crate::media::Picture;
 /// # Panics
 /// If the lengths differ or are zero.
 pub fn psnr(a: &[f32], b: &[f32]) -> f64 {
-    assert!(
-        a.len() == b.len() && !a.is_empty(),
-        "pictures to compare have one size"
-    );
-    let sum: f64 = a
-        .iter()
-        .zip(b)
-        .map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2))
-        .sum();
+    assert!(a.len() == b.len() && !a.is_empty(), "pictures to compare have one size");
+    let sum: f64 = a.iter().zip(b).map(|(x, y)| (f64::from(*x) - f64::from(*y)).powi(2)).sum();
     psnr_of_error(sum / a.len() as f64)
 }
 
@@ -36,22 +29,13 @@ pub fn psnr_of_error(mean_squared_error: f64) -> f64 {
 /// # Panics
 /// If sizes or channels differ, or the pictures are empty.
 pub fn ssim(a: &Picture, b: &Picture) -> f64 {
-    assert_eq!(
-        (a.width, a.height, a.channels),
-        (b.width, b.height, b.channels),
-        "pictures to compare have one size"
-    );
+    assert_eq!((a.width, a.height, a.channels), (b.width, b.height, b.channels), "pictures to compare have one size");
     assert!(!a.values.is_empty(), "pictures to compare have pixels");
     let channels: Vec<f64> = (0..a.channels)
         .into_par_iter()
         .map(|c| {
             let plane = |p: &Picture| -> Vec<f64> {
-                p.values
-                    .iter()
-                    .skip(c)
-                    .step_by(p.channels)
-                    .map(|&v| f64::from(v))
-                    .collect()
+                p.values.iter().skip(c).step_by(p.channels).map(|&v| f64::from(v)).collect()
             };
             ssim_plane(&plane(a), &plane(b), a.width, a.height)
         })
@@ -64,21 +48,15 @@ fn ssim_plane(a: &[f64], b: &[f64], width: usize, height: usize) -> f64 {
     const C2: f64 = 0.03 * 0.03;
     let across = gaussian(11.min(width), 1.5);
     let down = gaussian(11.min(height), 1.5);
-    let product =
-        |x: &[f64], y: &[f64]| -> Vec<f64> { x.iter().zip(y).map(|(x, y)| x * y).collect() };
+    let product = |x: &[f64], y: &[f64]| -> Vec<f64> { x.iter().zip(y).map(|(x, y)| x * y).collect() };
     let blur = |x: &[f64]| blur(x, width, height, &across, &down);
     let (mean_a, mean_b) = (blur(a), blur(b));
-    let (aa, bb, ab) = (
-        blur(&product(a, a)),
-        blur(&product(b, b)),
-        blur(&product(a, b)),
-    );
+    let (aa, bb, ab) = (blur(&product(a, a)), blur(&product(b, b)), blur(&product(a, b)));
     let mut sum = 0.0;
     for i in 0..mean_a.len() {
         let (ma, mb) = (mean_a[i], mean_b[i]);
         let (va, vb, cov) = (aa[i] - ma * ma, bb[i] - mb * mb, ab[i] - ma * mb);
-        sum +=
-            ((2.0 * ma * mb + C1) * (2.0 * cov + C2)) / ((ma * ma + mb * mb + C1) * (va + vb + C2));
+        sum += ((2.0 * ma * mb + C1) * (2.0 * cov + C2)) / ((ma * ma + mb * mb + C1) * (va + vb + C2));
     }
     sum / mean_a.len() as f64
 }
@@ -86,9 +64,7 @@ fn ssim_plane(a: &[f64], b: &[f64], width: usize, height: usize) -> f64 {
 /// A normalised Gaussian of `taps` taps.
 fn gaussian(taps: usize, sigma: f64) -> Vec<f64> {
     let middle = (taps as f64 - 1.0) / 2.0;
-    let raw: Vec<f64> = (0..taps)
-        .map(|i| (-(i as f64 - middle).powi(2) / (2.0 * sigma * sigma)).exp())
-        .collect();
+    let raw: Vec<f64> = (0..taps).map(|i| (-(i as f64 - middle).powi(2) / (2.0 * sigma * sigma)).exp()).collect();
     let sum: f64 = raw.iter().sum();
     raw.iter().map(|v| v / sum).collect()
 }
@@ -99,21 +75,13 @@ fn blur(x: &[f64], width: usize, height: usize, across: &[f64], down: &[f64]) ->
     let mut lines = Vec::with_capacity(height * w);
     for y in 0..height {
         let line = &x[y * width..][..width];
-        lines.extend((0..w).map(|i| {
-            across
-                .iter()
-                .zip(&line[i..])
-                .map(|(k, v)| k * v)
-                .sum::<f64>()
-        }));
+        lines.extend((0..w).map(|i| across.iter().zip(&line[i..]).map(|(k, v)| k * v).sum::<f64>()));
     }
     let mut out = vec![0.0; h * w];
     for (y, line) in out.chunks_exact_mut(w).enumerate() {
         for (k, weight) in down.iter().enumerate() {
             let source = &lines[(y + k) * w..][..w];
-            line.iter_mut()
-                .zip(source)
-                .for_each(|(o, s)| *o += weight * s);
+            line.iter_mut().zip(source).for_each(|(o, s)| *o += weight * s);
         }
     }
     out
@@ -132,9 +100,7 @@ mod tests {
 
     #[test]
     fn ssim_of_known_pictures() {
-        let wave = Picture::from_fn(24, 20, 3, |x, y, c| {
-            0.5 + 0.3 * ((x + 2 * y + c) as f32 * 0.7).sin()
-        });
+        let wave = Picture::from_fn(24, 20, 3, |x, y, c| 0.5 + 0.3 * ((x + 2 * y + c) as f32 * 0.7).sin());
         assert!((ssim(&wave, &wave) - 1.0).abs() < 1e-12);
         // Constants have no variance: (2ab + C1) / (a² + b² + C1).
         let flat = |v: f32| Picture::from_fn(16, 16, 1, |_, _, _| v);
@@ -142,10 +108,7 @@ mod tests {
         let expected = (2.0 * a * b + 1e-4) / (a * a + b * b + 1e-4);
         assert!((ssim(&flat(0.4), &flat(0.8)) - expected).abs() < 1e-9);
         // A picture against its negative about the mean: covariance = −variance.
-        let negative = Picture {
-            values: wave.values.iter().map(|v| 1.0 - v).collect(),
-            ..wave.clone()
-        };
+        let negative = Picture { values: wave.values.iter().map(|v| 1.0 - v).collect(), ..wave.clone() };
         assert!(ssim(&wave, &negative) < -0.5);
         // Smaller than the window.
         assert!((ssim(&flat(0.4).resize(5, 3), &flat(0.4).resize(5, 3)) - 1.0).abs() < 1e-12);
@@ -163,23 +126,13 @@ mod tests {
             }
         }
         let total: f64 = weights.iter().sum();
-        let mean = |f: &dyn Fn(usize) -> f64| {
-            weights
-                .iter()
-                .enumerate()
-                .map(|(i, w)| w / total * f(i))
-                .sum::<f64>()
-        };
-        let (va, vb) = (
-            |i: usize| f64::from(a.values[i]),
-            |i: usize| f64::from(b.values[i]),
-        );
+        let mean = |f: &dyn Fn(usize) -> f64| weights.iter().enumerate().map(|(i, w)| w / total * f(i)).sum::<f64>();
+        let (va, vb) = (|i: usize| f64::from(a.values[i]), |i: usize| f64::from(b.values[i]));
         let (ma, mb) = (mean(&va), mean(&vb));
         let saa = mean(&|i| (va(i) - ma).powi(2));
         let sbb = mean(&|i| (vb(i) - mb).powi(2));
         let sab = mean(&|i| (va(i) - ma) * (vb(i) - mb));
-        let expected = (2.0 * ma * mb + 1e-4) * (2.0 * sab + 9e-4)
-            / ((ma * ma + mb * mb + 1e-4) * (saa + sbb + 9e-4));
+        let expected = (2.0 * ma * mb + 1e-4) * (2.0 * sab + 9e-4) / ((ma * ma + mb * mb + 1e-4) * (saa + sbb + 9e-4));
         assert!((ssim(&a, &b) - expected).abs() < 1e-9);
     }
 }

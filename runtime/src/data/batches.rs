@@ -84,27 +84,12 @@ impl Windows {
             .indices(Split::Train)
             .into_iter()
             .map(|frame| {
-                let (width, height) = (
-                    scene.frames[frame].image.width,
-                    scene.frames[frame].image.height,
-                );
+                let (width, height) = (scene.frames[frame].image.width, scene.frames[frame].image.height);
                 if fraction >= 1.0 || width < 2 || height < 2 {
-                    return Window {
-                        frame,
-                        left: 0,
-                        top: 0,
-                        width,
-                        height,
-                    };
+                    return Window { frame, left: 0, top: 0, width, height };
                 }
                 let (w, h) = (half(width), half(height));
-                Window {
-                    frame,
-                    left: width / 2 - w,
-                    top: height / 2 - h,
-                    width: 2 * w,
-                    height: 2 * h,
-                }
+                Window { frame, left: width / 2 - w, top: height / 2 - h, width: 2 * w, height: 2 * h }
             })
             .collect();
         let ends = windows
@@ -132,11 +117,7 @@ impl Windows {
 
 impl Window {
     fn pixel(&self, index: usize) -> (usize, usize, usize) {
-        (
-            self.frame,
-            self.left + index % self.width,
-            self.top + index / self.width,
-        )
+        (self.frame, self.left + index % self.width, self.top + index / self.width)
     }
 }
 
@@ -148,9 +129,7 @@ impl RayBatches {
     pub fn new(scene: Arc<PosedImages>, options: RayOptions) -> Result<RayBatches, DataError> {
         let whole = Windows::new(&scene, 1.0);
         if whole.total() == 0 {
-            return Err(DataError::Options(
-                "the scene has no training pixels".into(),
-            ));
+            return Err(DataError::Options("the scene has no training pixels".into()));
         }
         if let Some(crop) = options.precrop
             && !(crop.fraction > 0.0 && crop.fraction <= 1.0)
@@ -160,15 +139,8 @@ impl RayBatches {
                 crop.fraction
             )));
         }
-        let middle = options
-            .precrop
-            .map(|crop| Windows::new(&scene, crop.fraction));
-        Ok(RayBatches {
-            scene,
-            options,
-            whole,
-            middle,
-        })
+        let middle = options.precrop.map(|crop| Windows::new(&scene, crop.fraction));
+        Ok(RayBatches { scene, options, whole, middle })
     }
 
     /// The scene drawn from.
@@ -186,17 +158,13 @@ impl RayBatches {
         let crop = self.options.precrop.filter(|crop| step < crop.steps);
         let (windows, step) = match (crop, &self.middle) {
             (Some(_), Some(middle)) => (middle, step),
-            _ => (
-                &self.whole,
-                step - self.options.precrop.map_or(0, |crop| crop.steps),
-            ),
+            _ => (&self.whole, step - self.options.precrop.map_or(0, |crop| crop.steps)),
         };
         let seed = mix(self.options.seed ^ if crop.is_some() { 0x5eed } else { 0 });
         let mut out = RayBatch::default();
         for (frame, column, row) in self.pixels_of(windows, seed, step, rays) {
             let shot = &self.scene.frames[frame];
-            out.rays
-                .push(&self.scene.ray(&shot.camera, &shot.pose, column, row));
+            out.rays.push(&self.scene.ray(&shot.camera, &shot.pose, column, row));
             let [r, g, b, a] = shot.image.pixel(column, row);
             out.targets.extend([r, g, b]);
             out.alphas.push(a);
@@ -205,13 +173,7 @@ impl RayBatches {
         out
     }
 
-    fn pixels_of(
-        &self,
-        windows: &Windows,
-        seed: u64,
-        step: u64,
-        rays: usize,
-    ) -> Vec<(usize, usize, usize)> {
+    fn pixels_of(&self, windows: &Windows, seed: u64, step: u64, rays: usize) -> Vec<(usize, usize, usize)> {
         let rays = rays as u64;
         match self.options.mode {
             RayMode::OneImage => {
@@ -229,9 +191,7 @@ impl RayBatches {
                     let epoch = (i / u128::from(total)) as u64;
                     Shuffle::new(total, mix(seed ^ mix(epoch))).at((i % u128::from(total)) as u64)
                 };
-                (0..u128::from(rays))
-                    .map(|i| windows.pixel(place(start + i)))
-                    .collect()
+                (0..u128::from(rays)).map(|i| windows.pixel(place(start + i))).collect()
             }
         }
     }
@@ -249,11 +209,7 @@ impl Shuffle {
     fn new(total: u64, seed: u64) -> Shuffle {
         let bits = 64 - total.saturating_sub(1).leading_zeros();
         let keys = [1, 2, 3, 4, 5, 6].map(|round: u64| mix(seed ^ mix(round)));
-        Shuffle {
-            total,
-            half: bits.div_ceil(2).max(1),
-            keys,
-        }
+        Shuffle { total, half: bits.div_ceil(2).max(1), keys }
     }
 
     fn at(&self, index: u64) -> u64 {

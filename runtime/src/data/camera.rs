@@ -40,11 +40,7 @@ impl Distortion {
             }
             Distortion::Fisheye { k } => {
                 let r = r2.sqrt();
-                let scale = if r > 1e-9 {
-                    fisheye(r.atan(), k) / r
-                } else {
-                    1.0
-                };
+                let scale = if r > 1e-9 { fisheye(r.atan(), k) / r } else { 1.0 };
                 [x * scale, y * scale]
             }
         }
@@ -64,9 +60,7 @@ impl Distortion {
                 let mut theta = r;
                 for _ in 0..20 {
                     let t2 = theta * theta;
-                    let slope = 1.0
-                        + t2 * (3.0 * k[0]
-                            + t2 * (5.0 * k[1] + t2 * (7.0 * k[2] + t2 * 9.0 * k[3])));
+                    let slope = 1.0 + t2 * (3.0 * k[0] + t2 * (5.0 * k[1] + t2 * (7.0 * k[2] + t2 * 9.0 * k[3])));
                     theta -= (fisheye(theta, k) - r) / slope.max(0.1);
                 }
                 // The plane at distance 1 ends at a right angle.
@@ -93,10 +87,8 @@ impl Distortion {
             if determinant.abs() < 1e-12 {
                 break;
             }
-            let step = [
-                (error[0] * b[1] - b[0] * error[1]) / determinant,
-                (a[0] * error[1] - error[0] * a[1]) / determinant,
-            ];
+            let step =
+                [(error[0] * b[1] - b[0] * error[1]) / determinant, (a[0] * error[1] - error[0] * a[1]) / determinant];
             let next = [best[0] - step[0], best[1] - step[1]];
             let missed = miss(next);
             if missed[0].hypot(missed[1]) >= error[0].hypot(error[1]) {
@@ -153,10 +145,7 @@ impl Intrinsics {
 
     /// The same camera with a picture of another size.
     pub fn resized(&self, width: usize, height: usize) -> Intrinsics {
-        let (sx, sy) = (
-            width as f64 / self.width as f64,
-            height as f64 / self.height as f64,
-        );
+        let (sx, sy) = (width as f64 / self.width as f64, height as f64 / self.height as f64);
         Intrinsics {
             width,
             height,
@@ -193,11 +182,7 @@ impl Ray {
     pub fn new(pose: &Pose, direction: [f32; 3]) -> Ray {
         let direction = pose.direction(direction);
         let length = direction.iter().map(|v| v * v).sum::<f32>().sqrt();
-        Ray {
-            origin: pose.origin(),
-            direction,
-            view: direction.map(|v| v / length),
-        }
+        Ray { origin: pose.origin(), direction, view: direction.map(|v| v / length) }
     }
 }
 
@@ -249,11 +234,7 @@ pub fn normalised_device_ray(
     let twice = 2.0 * NEAR / o[2];
     (
         [across * o[0] / o[2], down * o[1] / o[2], 1.0 + twice],
-        [
-            across * (d[0] / d[2] - o[0] / o[2]),
-            down * (d[1] / d[2] - o[1] / o[2]),
-            -twice,
-        ],
+        [across * (d[0] / d[2] - o[0] / o[2]), down * (d[1] / d[2] - o[1] / o[2]), -twice],
     )
 }
 
@@ -277,10 +258,7 @@ mod tests {
         let d = camera.direction(0.0, 0.0);
         assert!((d[0] + 400.0 / 1111.111).abs() < 1e-6 && (d[1] - 300.0 / 1111.111).abs() < 1e-6);
         assert_eq!(d[2], -1.0);
-        let ray = Ray::new(
-            &crate::geometry::pose_spherical(30.0, -30.0, 4.0),
-            [0.0, 0.0, -1.0],
-        );
+        let ray = Ray::new(&crate::geometry::pose_spherical(30.0, -30.0, 4.0), [0.0, 0.0, -1.0]);
         // The middle of the picture looks at the origin.
         for k in 0..3 {
             assert!((ray.origin[k] + 4.0 * ray.view[k]).abs() < 1e-5);
@@ -293,36 +271,19 @@ mod tests {
     fn undistortion_inverts_distortion() {
         let lenses = [
             Distortion::None,
-            Distortion::Radial {
-                k: [-0.25, 0.08, -0.01, 0.0, 0.0, 0.0],
-                p: [0.001, -0.002],
-            },
-            Distortion::Radial {
-                k: [0.3, 0.1, 0.02, 0.05, 0.01, 0.001],
-                p: [0.0, 0.0],
-            },
-            Distortion::Fisheye {
-                k: [0.02, -0.01, 0.003, -0.0005],
-            },
+            Distortion::Radial { k: [-0.25, 0.08, -0.01, 0.0, 0.0, 0.0], p: [0.001, -0.002] },
+            Distortion::Radial { k: [0.3, 0.1, 0.02, 0.05, 0.01, 0.001], p: [0.0, 0.0] },
+            Distortion::Fisheye { k: [0.02, -0.01, 0.003, -0.0005] },
         ];
         for lens in lenses {
             for i in 0..100 {
-                let p = [
-                    f64::from(i % 10) * 0.14 - 0.63,
-                    f64::from(i / 10) * 0.14 - 0.63,
-                ];
+                let p = [f64::from(i % 10) * 0.14 - 0.63, f64::from(i / 10) * 0.14 - 0.63];
                 let q = lens.undistort(lens.distort(p));
-                assert!(
-                    (p[0] - q[0]).hypot(p[1] - q[1]) < 1e-7,
-                    "{lens:?} {p:?} {q:?}"
-                );
+                assert!((p[0] - q[0]).hypot(p[1] - q[1]) < 1e-7, "{lens:?} {p:?} {q:?}");
             }
         }
         // Beyond the model's fold: still numbers.
-        let fold = Distortion::Radial {
-            k: [-0.9, 0.0, 0.0, 0.0, 0.0, 0.0],
-            p: [0.0; 2],
-        };
+        let fold = Distortion::Radial { k: [-0.9, 0.0, 0.0, 0.0, 0.0, 0.0], p: [0.0; 2] };
         assert!(fold.undistort([5.0, 5.0]).iter().all(|v| v.is_finite()));
     }
 }

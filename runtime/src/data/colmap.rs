@@ -7,9 +7,7 @@ use glam::{DMat3, DQuat, DVec3};
 use super::DataError;
 use super::colmap_files::{self, Image, Sparse};
 use super::normalise::{guess_depths, normalise};
-use super::posed::{
-    Layout, Lens, LoadOptions, PixelCentre, PosedImages, Shot, Split, hold_out, read_shots,
-};
+use super::posed::{Layout, Lens, LoadOptions, PixelCentre, PosedImages, Shot, Split, hold_out, read_shots};
 use crate::geometry::Pose;
 
 /// Where models lie in a folder.
@@ -17,11 +15,7 @@ const PLACES: [&str; 5] = ["sparse/0", "sparse", "colmap/sparse/0", "colmap/spar
 
 /// The folder of the model, if there is one.
 pub fn find_model(folder: &Path) -> Option<PathBuf> {
-    let holds = |path: &PathBuf| {
-        ["bin", "txt"]
-            .iter()
-            .any(|e| path.join(format!("cameras.{e}")).is_file())
-    };
+    let holds = |path: &PathBuf| ["bin", "txt"].iter().any(|e| path.join(format!("cameras.{e}")).is_file());
     PLACES.iter().map(|place| folder.join(place)).find(holds)
 }
 
@@ -41,12 +35,8 @@ pub fn pose_of(image: &Image) -> Result<Pose, String> {
 
 /// Reads a model and its pictures.
 pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataError> {
-    let model = find_model(folder).ok_or_else(|| {
-        DataError::format(
-            folder,
-            format!("no cameras.bin or cameras.txt in any of {PLACES:?}"),
-        )
-    })?;
+    let model = find_model(folder)
+        .ok_or_else(|| DataError::format(folder, format!("no cameras.bin or cameras.txt in any of {PLACES:?}")))?;
     let sparse = colmap_files::read(&model)?;
     if sparse.images.is_empty() {
         return Err(DataError::format(&model, "the model has no images"));
@@ -61,8 +51,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
     let mut shots = Vec::new();
     let mut ids = Vec::new();
     for (id, image) in &sparse.images {
-        let wrong =
-            |e: String| DataError::format(&model, format!("image {id} ({}): {e}", image.name));
+        let wrong = |e: String| DataError::format(&model, format!("image {id} ({}): {e}", image.name));
         let camera = sparse
             .cameras
             .get(&image.camera)
@@ -78,8 +67,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
     }
     let poses: Vec<Pose> = shots.iter().map(|s| s.pose).collect();
     let world = normalise(&poses, true);
-    let depths = point_depths(&sparse, &poses, &ids)
-        .map(|(low, high)| (low * world.scale, high * world.scale));
+    let depths = point_depths(&sparse, &poses, &ids).map(|(low, high)| (low * world.scale, high * world.scale));
     shots.iter_mut().for_each(|s| s.pose = world.pose(&s.pose));
     hold_out(&mut shots, options.hold_out);
     let (frames, background, transparent) = read_shots(shots, downscale, options)?;

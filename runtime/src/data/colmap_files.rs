@@ -26,11 +26,7 @@ pub struct Model {
 }
 
 const fn model(id: i32, name: &'static str, parameters: usize) -> Model {
-    Model {
-        id,
-        name,
-        parameters,
-    }
+    Model { id, name, parameters }
 }
 
 pub static MODELS: [Model; 11] = [
@@ -56,17 +52,9 @@ impl Camera {
         let p = &self.parameters;
         let single = matches!(
             self.model.name,
-            "SIMPLE_PINHOLE"
-                | "SIMPLE_RADIAL"
-                | "RADIAL"
-                | "SIMPLE_RADIAL_FISHEYE"
-                | "RADIAL_FISHEYE"
+            "SIMPLE_PINHOLE" | "SIMPLE_RADIAL" | "RADIAL" | "SIMPLE_RADIAL_FISHEYE" | "RADIAL_FISHEYE"
         );
-        let (fx, fy, rest) = if single {
-            (p[0], p[0], &p[1..])
-        } else {
-            (p[0], p[1], &p[2..])
-        };
+        let (fx, fy, rest) = if single { (p[0], p[0], &p[1..]) } else { (p[0], p[1], &p[2..]) };
         let (cx, cy, k) = (rest[0], rest[1], &rest[2..]);
         let radial = |k: [f64; 6], p: [f64; 2]| Distortion::Radial { k, p };
         let distortion = match self.model.name {
@@ -75,15 +63,9 @@ impl Camera {
             "RADIAL" => radial([k[0], k[1], 0.0, 0.0, 0.0, 0.0], [0.0; 2]),
             "OPENCV" => radial([k[0], k[1], 0.0, 0.0, 0.0, 0.0], [k[2], k[3]]),
             "FULL_OPENCV" => radial([k[0], k[1], k[4], k[5], k[6], k[7]], [k[2], k[3]]),
-            "OPENCV_FISHEYE" => Distortion::Fisheye {
-                k: [k[0], k[1], k[2], k[3]],
-            },
-            "SIMPLE_RADIAL_FISHEYE" => Distortion::Fisheye {
-                k: [k[0], 0.0, 0.0, 0.0],
-            },
-            "RADIAL_FISHEYE" => Distortion::Fisheye {
-                k: [k[0], k[1], 0.0, 0.0],
-            },
+            "OPENCV_FISHEYE" => Distortion::Fisheye { k: [k[0], k[1], k[2], k[3]] },
+            "SIMPLE_RADIAL_FISHEYE" => Distortion::Fisheye { k: [k[0], 0.0, 0.0, 0.0] },
+            "RADIAL_FISHEYE" => Distortion::Fisheye { k: [k[0], k[1], 0.0, 0.0] },
             name => {
                 return Err(format!(
                     "lenses of model {name} are not supported; undistort the pictures with \
@@ -93,21 +75,10 @@ impl Camera {
         };
         let positive = fx > 0.0 && fy > 0.0 && self.width > 0 && self.height > 0;
         if !positive || self.width > 1 << 20 || self.height > 1 << 20 {
-            return Err(format!(
-                "a camera of {}x{} pixels with focal lengths {fx}, {fy}",
-                self.width, self.height
-            ));
+            return Err(format!("a camera of {}x{} pixels with focal lengths {fx}, {fy}", self.width, self.height));
         }
         let (width, height) = (self.width as usize, self.height as usize);
-        Ok(Intrinsics {
-            width,
-            height,
-            fx,
-            fy,
-            cx,
-            cy,
-            distortion,
-        })
+        Ok(Intrinsics { width, height, fx, fy, cx, cy, distortion })
     }
 }
 
@@ -145,10 +116,7 @@ pub fn read(folder: &Path) -> Result<Sparse, DataError> {
     };
     file("cameras", binary_cameras, text_cameras, &mut sparse)?;
     file("images", binary_images, text_images, &mut sparse)?;
-    if ["bin", "txt"]
-        .iter()
-        .any(|e| folder.join(format!("points3D.{e}")).is_file())
-    {
+    if ["bin", "txt"].iter().any(|e| folder.join(format!("points3D.{e}")).is_file()) {
         file("points3D", binary_points, text_points, &mut sparse)?;
     }
     Ok(sparse)
@@ -161,10 +129,7 @@ struct Reader<'a>(&'a [u8]);
 
 impl Reader<'_> {
     fn take<const N: usize>(&mut self) -> Result<[u8; N], String> {
-        let (head, rest) = self
-            .0
-            .split_first_chunk::<N>()
-            .ok_or("the file is cut short")?;
+        let (head, rest) = self.0.split_first_chunk::<N>().ok_or("the file is cut short")?;
         self.0 = rest;
         Ok(*head)
     }
@@ -188,26 +153,19 @@ impl Reader<'_> {
 
     fn f64s<const N: usize>(&mut self) -> Result<[f64; N], String> {
         let mut out = [0.0; N];
-        out.iter_mut()
-            .try_for_each(|v| self.f64().map(|x| *v = x))?;
+        out.iter_mut().try_for_each(|v| self.f64().map(|x| *v = x))?;
         Ok(out)
     }
 
     /// A count of entries of at least `size` bytes, which must fit in what is left.
     fn count(&mut self, size: usize) -> Result<usize, String> {
         let count = self.u64()?;
-        let fits = usize::try_from(count)
-            .ok()
-            .filter(|n| *n <= self.0.len() / size);
+        let fits = usize::try_from(count).ok().filter(|n| *n <= self.0.len() / size);
         fits.ok_or_else(|| format!("{count} entries are announced, more than the file can hold"))
     }
 
     fn end(&self) -> Result<(), String> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("{} bytes are left over", self.0.len()))
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(format!("{} bytes are left over", self.0.len())) }
     }
 }
 
@@ -220,18 +178,8 @@ fn binary_cameras(bytes: &[u8], sparse: &mut Sparse) -> Result<(), String> {
             .find(|m| m.id as u32 == number)
             .ok_or_else(|| format!("camera {id} has the unknown model {number}"))?;
         let (width, height) = (reader.u64()?, reader.u64()?);
-        let parameters = (0..model.parameters)
-            .map(|_| reader.f64())
-            .collect::<Result<_, _>>()?;
-        sparse.cameras.insert(
-            id,
-            Camera {
-                model,
-                width,
-                height,
-                parameters,
-            },
-        );
+        let parameters = (0..model.parameters).map(|_| reader.f64()).collect::<Result<_, _>>()?;
+        sparse.cameras.insert(id, Camera { model, width, height, parameters });
     }
     reader.end()
 }
@@ -242,13 +190,9 @@ fn binary_images(bytes: &[u8], sparse: &mut Sparse) -> Result<(), String> {
         let id = reader.u32()?;
         let (rotation, translation) = (reader.f64s()?, reader.f64s()?);
         let camera = reader.u32()?;
-        let end = reader
-            .0
-            .iter()
-            .position(|b| *b == 0)
-            .ok_or("a name without an end")?;
-        let name = String::from_utf8(reader.0[..end].to_vec())
-            .map_err(|_| format!("the name of image {id} is not UTF-8"))?;
+        let end = reader.0.iter().position(|b| *b == 0).ok_or("a name without an end")?;
+        let name =
+            String::from_utf8(reader.0[..end].to_vec()).map_err(|_| format!("the name of image {id} is not UTF-8"))?;
         reader.skip(end + 1)?;
         let mut points = Vec::new();
         for _ in 0..reader.count(24)? {
@@ -256,16 +200,7 @@ fn binary_images(bytes: &[u8], sparse: &mut Sparse) -> Result<(), String> {
             // −1 stands for a feature without a point.
             points.extend(Some(reader.u64()?).filter(|p| *p != u64::MAX));
         }
-        sparse.images.insert(
-            id,
-            Image {
-                name,
-                camera,
-                rotation,
-                translation,
-                points,
-            },
-        );
+        sparse.images.insert(id, Image { name, camera, rotation, translation, points });
     }
     reader.end()
 }
@@ -284,24 +219,17 @@ fn binary_points(bytes: &[u8], sparse: &mut Sparse) -> Result<(), String> {
 
 /// Lines that are not comments, with their numbers.
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
-    (1..)
-        .zip(text.lines().map(str::trim))
-        .filter(|(_, line)| !line.starts_with('#'))
+    (1..).zip(text.lines().map(str::trim)).filter(|(_, line)| !line.starts_with('#'))
 }
 
 fn number<T: std::str::FromStr>(line: usize, word: Option<&str>) -> Result<T, String> {
     let word = word.ok_or_else(|| format!("line {line} is cut short"))?;
-    word.parse()
-        .map_err(|_| format!("line {line}: `{word}` is not the number expected there"))
+    word.parse().map_err(|_| format!("line {line}: `{word}` is not the number expected there"))
 }
 
-fn numbers<'a, const N: usize>(
-    line: usize,
-    words: &mut impl Iterator<Item = &'a str>,
-) -> Result<[f64; N], String> {
+fn numbers<'a, const N: usize>(line: usize, words: &mut impl Iterator<Item = &'a str>) -> Result<[f64; N], String> {
     let mut out = [0.0; N];
-    out.iter_mut()
-        .try_for_each(|v| number(line, words.next()).map(|x| *v = x))?;
+    out.iter_mut().try_for_each(|v| number(line, words.next()).map(|x| *v = x))?;
     Ok(out)
 }
 
@@ -309,33 +237,17 @@ fn text_cameras(text: &str, sparse: &mut Sparse) -> Result<(), String> {
     for (line, contents) in lines(text).filter(|(_, l)| !l.is_empty()) {
         let mut words = contents.split_whitespace();
         let id = number(line, words.next())?;
-        let name = words
-            .next()
-            .ok_or_else(|| format!("line {line} is cut short"))?;
+        let name = words.next().ok_or_else(|| format!("line {line} is cut short"))?;
         let model = MODELS
             .iter()
             .find(|m| m.name == name)
             .ok_or_else(|| format!("line {line}: unknown camera model {name}"))?;
         let (width, height) = (number(line, words.next())?, number(line, words.next())?);
-        let parameters: Vec<f64> = words
-            .map(|w| number(line, Some(w)))
-            .collect::<Result<_, _>>()?;
+        let parameters: Vec<f64> = words.map(|w| number(line, Some(w))).collect::<Result<_, _>>()?;
         if parameters.len() != model.parameters {
-            return Err(format!(
-                "line {line}: {name} has {} parameters, not {}",
-                model.parameters,
-                parameters.len()
-            ));
+            return Err(format!("line {line}: {name} has {} parameters, not {}", model.parameters, parameters.len()));
         }
-        sparse.cameras.insert(
-            id,
-            Camera {
-                model,
-                width,
-                height,
-                parameters,
-            },
-        );
+        sparse.cameras.insert(id, Camera { model, width, height, parameters });
     }
     Ok(())
 }
@@ -359,16 +271,7 @@ fn text_images(text: &str, sparse: &mut Sparse) -> Result<(), String> {
             let id: i64 = number(line, feature.get(2).copied())?;
             points.extend(u64::try_from(id).ok());
         }
-        sparse.images.insert(
-            id,
-            Image {
-                name,
-                camera,
-                rotation,
-                translation,
-                points,
-            },
-        );
+        sparse.images.insert(id, Image { name, camera, rotation, translation, points });
     }
     Ok(())
 }

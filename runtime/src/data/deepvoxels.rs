@@ -9,10 +9,7 @@ use crate::geometry::{Pose, Similarity};
 
 fn numbers(path: &Path, text: &str) -> Result<Vec<f64>, DataError> {
     text.split_whitespace()
-        .map(|w| {
-            w.parse()
-                .map_err(|_| DataError::format(path, format!("`{w}` is not a number")))
-        })
+        .map(|w| w.parse().map_err(|_| DataError::format(path, format!("`{w}` is not a number"))))
         .collect()
 }
 
@@ -36,15 +33,8 @@ fn shape(folder: &Path, options: &LoadOptions) -> Result<String, DataError> {
     match (&options.shape, shapes.as_slice()) {
         (Some(shape), _) if shapes.contains(shape) => Ok(shape.clone()),
         (None, [only]) => Ok(only.clone()),
-        (_, []) => Err(DataError::format(
-            &train,
-            "no sub-folder with an intrinsics.txt",
-        )),
-        _ => Err(DataError::Options(format!(
-            "{} holds the shapes {}: choose one",
-            train.display(),
-            shapes.join(", ")
-        ))),
+        (_, []) => Err(DataError::format(&train, "no sub-folder with an intrinsics.txt")),
+        _ => Err(DataError::Options(format!("{} holds the shapes {}: choose one", train.display(), shapes.join(", ")))),
     }
 }
 
@@ -53,24 +43,14 @@ fn camera(path: &Path) -> Result<Intrinsics, DataError> {
     let text = std::fs::read_to_string(path).map_err(DataError::io(path))?;
     let lines: Vec<&str> = text.lines().collect();
     let [first, .., last] = lines.as_slice() else {
-        return Err(DataError::format(
-            path,
-            "five lines are needed: focal length first, size last",
-        ));
+        return Err(DataError::format(path, "five lines are needed: focal length first, size last"));
     };
     let (lens, size) = (numbers(path, first)?, numbers(path, last)?);
     match (lens.first(), size.as_slice()) {
         (Some(focal), [height, width, ..]) if *focal > 0.0 && *height >= 1.0 && *width >= 1.0 => {
-            Ok(Intrinsics::from_focal(
-                *width as usize,
-                *height as usize,
-                *focal,
-            ))
+            Ok(Intrinsics::from_focal(*width as usize, *height as usize, *focal))
         }
-        _ => Err(DataError::format(
-            path,
-            "the first line is `f cx cy …`, the last `height width`",
-        )),
+        _ => Err(DataError::format(path, "the first line is `f cx cy …`, the last `height width`")),
     }
 }
 
@@ -79,11 +59,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
     let shape = shape(folder, options)?;
     let camera = camera(&folder.join("train").join(&shape).join("intrinsics.txt"))?;
     let mut shots = Vec::new();
-    for (name, split) in [
-        ("train", Split::Train),
-        ("validation", Split::Validate),
-        ("test", Split::Test),
-    ] {
+    for (name, split) in [("train", Split::Train), ("validation", Split::Validate), ("test", Split::Test)] {
         let part = folder.join(name).join(&shape);
         if split != Split::Train && !part.is_dir() {
             continue;
@@ -92,50 +68,25 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
         if pictures.len() != poses.len() {
             return Err(DataError::format(
                 &part,
-                format!(
-                    "{} pictures in rgb, {} poses in pose",
-                    pictures.len(),
-                    poses.len()
-                ),
+                format!("{} pictures in rgb, {} poses in pose", pictures.len(), poses.len()),
             ));
         }
-        let skip = if split == Split::Train {
-            1
-        } else {
-            options.test_skip.max(1)
-        };
+        let skip = if split == Split::Train { 1 } else { options.test_skip.max(1) };
         for (file, path) in pictures.into_iter().zip(poses).step_by(skip) {
             let text = std::fs::read_to_string(&path).map_err(DataError::io(&path))?;
             let values = numbers(&path, &text)?;
             if values.len() != 16 {
-                return Err(DataError::format(
-                    &path,
-                    format!("{} numbers; a pose has 16", values.len()),
-                ));
+                return Err(DataError::format(&path, format!("{} numbers; a pose has 16", values.len())));
             }
             // The file's cameras have y down and look along +z.
-            let rows: Vec<Vec<f64>> = values
-                .chunks_exact(4)
-                .map(|r| vec![r[0], -r[1], -r[2], r[3]])
-                .collect();
+            let rows: Vec<Vec<f64>> = values.chunks_exact(4).map(|r| vec![r[0], -r[1], -r[2], r[3]]).collect();
             let pose = Pose::from_matrix(&rows).map_err(|e| DataError::format(&path, e))?;
             let file_name = file.file_name().unwrap_or_default().to_string_lossy();
-            shots.push(Shot {
-                name: format!("{name}/{file_name}"),
-                file,
-                split,
-                pose,
-                lens: Lens::Camera(camera),
-            });
+            shots.push(Shot { name: format!("{name}/{file_name}"), file, split, pose, lens: Lens::Camera(camera) });
         }
     }
     let (frames, background, _) = read_shots(shots, options.downscale, options)?;
-    let train = || {
-        frames
-            .iter()
-            .filter(|f| f.split == Split::Train)
-            .map(|f| f.pose.centre().length())
-    };
+    let train = || frames.iter().filter(|f| f.split == Split::Train).map(|f| f.pose.centre().length());
     let radius = train().sum::<f64>() / train().count().max(1) as f64;
     Ok(PosedImages {
         near: (radius - 1.0).max(0.0) as f32,

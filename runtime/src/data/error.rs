@@ -37,17 +37,11 @@ pub enum DataError {
 impl DataError {
     /// Attaches `path` to an error of the operating system.
     pub fn io(path: &Path) -> impl FnOnce(std::io::Error) -> DataError + '_ {
-        move |source| DataError::Io {
-            path: path.to_path_buf(),
-            source,
-        }
+        move |source| DataError::Io { path: path.to_path_buf(), source }
     }
 
     /// An error in the contents of `path`.
     pub fn format(path: &Path, message: impl Into<String>) -> DataError {
-        DataError::Format {
-            path: path.to_path_buf(),
-            message: message.into(),
-        }
+        DataError::Format { path: path.to_path_buf(), message: message.into() }
     }
 }

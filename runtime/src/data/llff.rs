@@ -22,10 +22,7 @@ fn rows(path: &Path) -> Result<Vec<Row>, DataError> {
     if matrix.columns != 17 || matrix.rows == 0 {
         return Err(DataError::format(
             path,
-            format!(
-                "{}x{} numbers; one row of 17 for each picture is needed",
-                matrix.rows, matrix.columns
-            ),
+            format!("{}x{} numbers; one row of 17 for each picture is needed", matrix.rows, matrix.columns),
         ));
     }
     matrix
@@ -36,15 +33,11 @@ fn rows(path: &Path) -> Result<Vec<Row>, DataError> {
             let wrong = |e: String| DataError::format(path, format!("row {i}: {e}"));
             let at = |row: usize, column: usize| v[row * 5 + column];
             // The file's columns are down, right, backward.
-            let matrix: Vec<Vec<f64>> = (0..3)
-                .map(|r| vec![at(r, 1), -at(r, 0), at(r, 2), at(r, 3)])
-                .collect();
+            let matrix: Vec<Vec<f64>> = (0..3).map(|r| vec![at(r, 1), -at(r, 0), at(r, 2), at(r, 3)]).collect();
             let pose = Pose::from_matrix(&matrix).map_err(wrong)?;
             let (size, bounds) = ([at(0, 4), at(1, 4), at(2, 4)], [v[15], v[16]]);
             if size.iter().any(|s| s.is_nan() || *s < 1.0) {
-                return Err(wrong(format!(
-                    "height, width and focal length are {size:?}"
-                )));
+                return Err(wrong(format!("height, width and focal length are {size:?}")));
             }
             if !(bounds[0] > 0.0 && bounds[1] > bounds[0]) {
                 return Err(wrong(format!("depths from {} to {}", bounds[0], bounds[1])));
@@ -58,11 +51,7 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(DataError::io(folder))? {
         let path = entry.map_err(DataError::io(folder))?.path();
-        let ending = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or("")
-            .to_ascii_lowercase();
+        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or("").to_ascii_lowercase();
         if ["png", "jpg", "jpeg"].contains(&ending.as_str()) {
             files.push(path);
         }
@@ -74,11 +63,7 @@ fn pictures(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
 /// The folder of pictures for a down-scale, and what is left to shrink.
 fn picture_folder(folder: &Path, downscale: f64) -> (PathBuf, f64) {
     let shrunk = folder.join(format!("images_{downscale}"));
-    if downscale > 1.0 && shrunk.is_dir() {
-        (shrunk, 1.0)
-    } else {
-        (folder.join("images"), downscale)
-    }
+    if downscale > 1.0 && shrunk.is_dir() { (shrunk, 1.0) } else { (folder.join("images"), downscale) }
 }
 
 /// Reads a capture.
@@ -90,12 +75,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
     if files.len() != rows.len() {
         return Err(DataError::format(
             &path,
-            format!(
-                "{} poses, but {} pictures in {}",
-                rows.len(),
-                files.len(),
-                images.display()
-            ),
+            format!("{} poses, but {} pictures in {}", rows.len(), files.len(), images.display()),
         ));
     }
     if options.spherify && options.ndc == Some(true) {
@@ -104,19 +84,13 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
         ));
     }
     if options.bounds_factor.is_nan() || options.bounds_factor <= 0.0 {
-        return Err(DataError::Options(
-            "the factor of the bounds must be positive".into(),
-        ));
+        return Err(DataError::Options("the factor of the bounds must be positive".into()));
     }
 
     let mut poses: Vec<Pose> = rows.iter().map(|r| r.pose).collect();
-    let (mut low, mut high) = rows.iter().fold((f64::INFINITY, 0.0f64), |(low, high), r| {
-        (low.min(r.bounds[0]), high.max(r.bounds[1]))
-    });
-    let mut world = Similarity {
-        scale: 1.0 / (low * options.bounds_factor),
-        ..Similarity::IDENTITY
-    };
+    let (mut low, mut high) =
+        rows.iter().fold((f64::INFINITY, 0.0f64), |(low, high), r| (low.min(r.bounds[0]), high.max(r.bounds[1])));
+    let mut world = Similarity { scale: 1.0 / (low * options.bounds_factor), ..Similarity::IDENTITY };
     if options.recentre {
         let scaled: Vec<Pose> = poses.iter().map(|p| world.pose(p)).collect();
         world = to_camera(&Pose::mean(&scaled)).after(&world);
@@ -139,23 +113,11 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
         .zip(&poses)
         .enumerate()
         .map(|(i, ((file, row), pose))| Shot {
-            name: file
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned(),
+            name: file.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             file,
-            split: if held.contains(&i) {
-                Split::Test
-            } else {
-                Split::Train
-            },
+            split: if held.contains(&i) { Split::Test } else { Split::Train },
             pose: *pose,
-            lens: Lens::Camera(Intrinsics::from_focal(
-                row.size[1] as usize,
-                row.size[0] as usize,
-                row.size[2],
-            )),
+            lens: Lens::Camera(Intrinsics::from_focal(row.size[1] as usize, row.size[0] as usize, row.size[2])),
         })
         .collect();
     let (mut frames, ..) = read_shots(shots, downscale, options)?;
@@ -165,11 +127,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
         frame.camera = Intrinsics::from_focal(width, height, frame.camera.fx);
     }
     let ndc = options.ndc.unwrap_or(!options.spherify);
-    let (near, far) = if ndc {
-        (0.0, 1.0)
-    } else {
-        ((0.9 * low) as f32, high as f32)
-    };
+    let (near, far) = if ndc { (0.0, 1.0) } else { ((0.9 * low) as f32, high as f32) };
     Ok(PosedImages {
         frames,
         near,
@@ -187,11 +145,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
 /// From the world to the coordinates of a camera.
 fn to_camera(pose: &Pose) -> Similarity {
     let inverse = pose.inverse();
-    Similarity {
-        scale: 1.0,
-        rotation: inverse.rotation(),
-        shift: inverse.centre(),
-    }
+    Similarity { scale: 1.0, rotation: inverse.rotation(), shift: inverse.centre() }
 }
 
 /// To a frame whose origin is the point nearest to all optical axes, whose z axis points to the mean
@@ -204,18 +158,9 @@ fn spherify(poses: &[Pose]) -> Similarity {
     let x = DVec3::new(0.1, 0.2, 0.3).cross(up).normalize_or(DVec3::X);
     let frame = Pose::from_columns(x, up.cross(x).normalize(), up, centre);
     let mut map = to_camera(&frame);
-    let square = poses
-        .iter()
-        .map(|p| map.point(p.centre()).length_squared())
-        .sum::<f64>()
-        / n;
+    let square = poses.iter().map(|p| map.point(p.centre()).length_squared()).sum::<f64>() / n;
     let scale = 1.0 / square.sqrt().max(1e-9);
-    map = Similarity {
-        scale,
-        rotation: DMat3::IDENTITY,
-        shift: DVec3::ZERO,
-    }
-    .after(&map);
+    map = Similarity { scale, rotation: DMat3::IDENTITY, shift: DVec3::ZERO }.after(&map);
     map
 }
 

@@ -31,6 +31,4 @@ mod tests;
 pub use batches::{Precrop, RayBatch, RayBatches, RayMode, RayOptions};
 pub use camera::{Distortion, Intrinsics, Ray, Rays, normalised_device_ray};
 pub use error::DataError;
-pub use posed::{
-    Frame, Layout, LoadOptions, PathKind, PixelCentre, PosedImages, Split, StoredPicture, load,
-};
+pub use posed::{Frame, Layout, LoadOptions, PathKind, PixelCentre, PosedImages, Split, StoredPicture, load};

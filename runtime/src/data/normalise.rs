@@ -21,34 +21,16 @@ pub fn normalise(poses: &[Pose], upright: bool) -> Similarity {
     };
     let mean = Pose::mean(poses);
     let n = poses.len().max(1) as f64;
-    let spread = poses
-        .iter()
-        .map(|p| (p.centre() - mean.centre()).length())
-        .sum::<f64>()
-        / n;
+    let spread = poses.iter().map(|p| (p.centre() - mean.centre()).length()).sum::<f64>() / n;
     let mut focus = focus_point(poses);
-    let before = |focus: DVec3| {
-        poses
-            .iter()
-            .filter(|p| (focus - p.centre()).dot(p.column(2)) < 0.0)
-            .count() as f64
-            / n
-    };
+    let before = |focus: DVec3| poses.iter().filter(|p| (focus - p.centre()).dot(p.column(2)) < 0.0).count() as f64 / n;
     let far = (focus - mean.centre()).length() > 20.0 * spread.max(1e-9);
     if before(focus) < 0.8 || far || spread < 1e-9 {
         focus = mean.centre() - mean.column(2) * if spread > 1e-9 { 3.0 * spread } else { 1.0 };
     }
-    let distance = poses
-        .iter()
-        .map(|p| (p.centre() - focus).length())
-        .sum::<f64>()
-        / n;
+    let distance = poses.iter().map(|p| (p.centre() - focus).length()).sum::<f64>() / n;
     let scale = DISTANCE / distance.max(1e-9);
-    Similarity {
-        scale,
-        rotation,
-        shift: -(scale * (rotation * focus)),
-    }
+    Similarity { scale, rotation, shift: -(scale * (rotation * focus)) }
 }
 
 /// Depths between which the subject of normalised poses lies. An object without surroundings stays
@@ -59,10 +41,7 @@ pub fn guess_depths(poses: &[Pose], object: bool) -> (f32, f32) {
     let nearest = distances().fold(f64::INFINITY, f64::min);
     let farthest = distances().fold(0.0, f64::max);
     let (near, far) = if object {
-        (
-            (nearest - DISTANCE / 2.0).max(0.1),
-            farthest + DISTANCE / 2.0,
-        )
+        ((nearest - DISTANCE / 2.0).max(0.1), farthest + DISTANCE / 2.0)
     } else {
         (0.3 * nearest, (1.75 * DISTANCE).max(1.2 * farthest))
     };
@@ -97,9 +76,8 @@ mod tests {
 
     #[test]
     fn parallel_cameras_get_a_subject_before_them() {
-        let poses: Vec<Pose> = (0..6)
-            .map(|i| Pose::facing(DVec3::Z, DVec3::Y, DVec3::new(f64::from(i), 0.0, 0.0)))
-            .collect();
+        let poses: Vec<Pose> =
+            (0..6).map(|i| Pose::facing(DVec3::Z, DVec3::Y, DVec3::new(f64::from(i), 0.0, 0.0))).collect();
         let map = normalise(&poses, false);
         let focus = map.inverse().point(DVec3::ZERO);
         assert!(focus.z < -1.0 && (focus.x - 2.5).abs() < 1e-6, "{focus}");

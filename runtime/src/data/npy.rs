@@ -35,18 +35,12 @@ fn parse(bytes: &[u8]) -> Result<Matrix, String> {
     };
     let head = bytes.get(start..start + length).ok_or_else(cut_short)?;
     let head = String::from_utf8_lossy(head);
-    let field = |name: &str| {
-        head.split_once(&format!("'{name}':"))
-            .map(|(_, rest)| rest.trim_start())
-    };
+    let field = |name: &str| head.split_once(&format!("'{name}':")).map(|(_, rest)| rest.trim_start());
     let wide = match field("descr") {
         Some(d) if d.starts_with("'<f8'") => true,
         Some(d) if d.starts_with("'<f4'") => false,
         d => {
-            return Err(format!(
-                "elements are {}; <f8 or <f4 are read",
-                d.unwrap_or("not described")
-            ));
+            return Err(format!("elements are {}; <f8 or <f4 are read", d.unwrap_or("not described")));
         }
     };
     if !field("fortran_order").is_some_and(|f| f.starts_with("False")) {
@@ -62,40 +56,22 @@ fn parse(bytes: &[u8]) -> Result<Matrix, String> {
     };
     let data = &bytes[start + length..];
     let size = if wide { 8 } else { 4 };
-    let count = rows
-        .checked_mul(columns)
-        .filter(|n| n.checked_mul(size) == Some(data.len()));
+    let count = rows.checked_mul(columns).filter(|n| n.checked_mul(size) == Some(data.len()));
     if count.is_none() {
-        return Err(format!(
-            "{rows}x{columns} numbers of {size} bytes do not make {} bytes",
-            data.len()
-        ));
+        return Err(format!("{rows}x{columns} numbers of {size} bytes do not make {} bytes", data.len()));
     }
     let values = if wide {
-        data.as_chunks::<8>()
-            .0
-            .iter()
-            .map(|c| f64::from_le_bytes(*c))
-            .collect()
+        data.as_chunks::<8>().0.iter().map(|c| f64::from_le_bytes(*c)).collect()
     } else {
-        data.as_chunks::<4>()
-            .0
-            .iter()
-            .map(|c| f64::from(f32::from_le_bytes(*c)))
-            .collect()
+        data.as_chunks::<4>().0.iter().map(|c| f64::from(f32::from_le_bytes(*c))).collect()
     };
-    Ok(Matrix {
-        rows,
-        columns,
-        values,
-    })
+    Ok(Matrix { rows, columns, values })
 }
 
 /// A file as NumPy writes it.
 #[cfg(test)]
 pub fn bytes_of(rows: usize, columns: usize, values: &[f64]) -> Vec<u8> {
-    let mut head =
-        format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+    let mut head = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
     while !(head.len() + 11).is_multiple_of(64) {
         head.push(' ');
     }
@@ -125,10 +101,7 @@ mod tests {
         }
         let replaced = |from: &str, to: &str| {
             let text: Vec<u8> = good.clone();
-            let at = text
-                .windows(from.len())
-                .position(|w| w == from.as_bytes())
-                .unwrap();
+            let at = text.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
             let mut text = text;
             text.splice(at..at + from.len(), to.bytes());
             parse(&text).err().unwrap()

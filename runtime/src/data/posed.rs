@@ -9,8 +9,7 @@ use rayon::prelude::*;
 use super::camera::{Distortion, Intrinsics, Ray, Rays, normalised_device_ray};
 use super::{DataError, colmap, deepvoxels, llff, transforms};
 use crate::geometry::{
-    Pose, Similarity, circle_path, focus_point, interpolated_path, load_path, orbit_path,
-    spiral_path,
+    Pose, Similarity, circle_path, focus_point, interpolated_path, load_path, orbit_path, spiral_path,
 };
 use crate::media::{Background, Picture};
 
@@ -124,18 +123,9 @@ pub struct StoredPicture {
 
 impl StoredPicture {
     fn new(picture: &Picture) -> StoredPicture {
-        let values = picture
-            .values
-            .iter()
-            .map(|v| (v.clamp(0.0, 1.0) * 65535.0).round() as u16)
-            .collect();
+        let values = picture.values.iter().map(|v| (v.clamp(0.0, 1.0) * 65535.0).round() as u16).collect();
         let (width, height, channels) = (picture.width, picture.height, picture.channels);
-        StoredPicture {
-            width,
-            height,
-            channels,
-            values,
-        }
+        StoredPicture { width, height, channels, values }
     }
 
     /// The channels of the pixel at column `x`, row `y`, in `[0, 1]`; without alpha the fourth is 1.
@@ -145,27 +135,13 @@ impl StoredPicture {
     pub fn pixel(&self, x: usize, y: usize) -> [f32; 4] {
         let start = (y * self.width + x) * self.channels;
         let value = |k: usize| f32::from(self.values[start + k]) / 65535.0;
-        [
-            value(0),
-            value(1),
-            value(2),
-            if self.channels == 4 { value(3) } else { 1.0 },
-        ]
+        [value(0), value(1), value(2), if self.channels == 4 { value(3) } else { 1.0 }]
     }
 
     /// The picture as numbers in `[0, 1]`.
     pub fn picture(&self) -> Picture {
-        let values = self
-            .values
-            .iter()
-            .map(|v| f32::from(*v) / 65535.0)
-            .collect();
-        Picture {
-            width: self.width,
-            height: self.height,
-            channels: self.channels,
-            values,
-        }
+        let values = self.values.iter().map(|v| f32::from(*v) / 65535.0).collect();
+        Picture { width: self.width, height: self.height, channels: self.channels, values }
     }
 }
 
@@ -229,22 +205,16 @@ pub struct PosedImages {
 impl PosedImages {
     /// The frames of a split, as indices into `frames`.
     pub fn indices(&self, split: Split) -> Vec<usize> {
-        (0..self.frames.len())
-            .filter(|&i| self.frames[i].split == split)
-            .collect()
+        (0..self.frames.len()).filter(|&i| self.frames[i].split == split).collect()
     }
 
     /// The ray of a pixel of a camera.
     pub fn ray(&self, camera: &Intrinsics, pose: &Pose, column: usize, row: usize) -> Ray {
         let half = self.pixel_centre.offset();
-        let mut ray = Ray::new(
-            pose,
-            camera.direction(column as f64 + half, row as f64 + half),
-        );
+        let mut ray = Ray::new(pose, camera.direction(column as f64 + half, row as f64 + half));
         if self.ndc {
             let size = (camera.width, camera.height);
-            (ray.origin, ray.direction) =
-                normalised_device_ray(size, camera.fx, ray.origin, ray.direction);
+            (ray.origin, ray.direction) = normalised_device_ray(size, camera.fx, ray.origin, ray.direction);
         }
         ray
     }
@@ -262,10 +232,7 @@ impl PosedImages {
 
     /// The camera for rendered views: the first one's, without distortion.
     pub fn render_camera(&self) -> Intrinsics {
-        Intrinsics {
-            distortion: Distortion::None,
-            ..self.frames[0].camera
-        }
+        Intrinsics { distortion: Distortion::None, ..self.frames[0].camera }
     }
 
     /// A path of `count` poses.
@@ -273,11 +240,7 @@ impl PosedImages {
     /// # Errors
     /// A path file that cannot be read.
     pub fn path(&self, kind: &PathKind, count: usize) -> Result<Vec<Pose>, DataError> {
-        let train: Vec<Pose> = self
-            .indices(Split::Train)
-            .into_iter()
-            .map(|i| self.frames[i].pose)
-            .collect();
+        let train: Vec<Pose> = self.indices(Split::Train).into_iter().map(|i| self.frames[i].pose).collect();
         Ok(match kind {
             PathKind::File(path) => load_path(path)?,
             PathKind::Views => interpolated_path(&train, count),
@@ -294,34 +257,21 @@ impl PosedImages {
 
     fn orbit(&self, train: &[Pose], count: usize) -> Vec<Pose> {
         if matches!(self.layout, Layout::Blender | Layout::Linemod) {
-            let radius =
-                train.iter().map(|p| p.centre().length()).sum::<f64>() / train.len() as f64;
+            let radius = train.iter().map(|p| p.centre().length()).sum::<f64>() / train.len() as f64;
             return orbit_path(count, -30.0, radius);
         }
         let focus = focus_point(train);
         let n = train.len() as f64;
-        let radius = train
-            .iter()
-            .map(|p| (p.centre() - focus).length())
-            .sum::<f64>()
-            / n;
+        let radius = train.iter().map(|p| (p.centre() - focus).length()).sum::<f64>() / n;
         let height = train.iter().map(|p| p.centre().z - focus.z).sum::<f64>() / n;
         let elevation = (height / radius).clamp(-1.0, 1.0).asin().to_degrees();
-        let shift = Similarity {
-            shift: focus,
-            ..Similarity::IDENTITY
-        };
-        orbit_path(count, -elevation, radius)
-            .iter()
-            .map(|p| shift.pose(p))
-            .collect()
+        let shift = Similarity { shift: focus, ..Similarity::IDENTITY };
+        orbit_path(count, -elevation, radius).iter().map(|p| shift.pose(p)).collect()
     }
 
     fn spiral(&self, train: &[Pose], count: usize) -> Vec<Pose> {
         match self.depths.filter(|_| self.layout == Layout::Llff) {
-            Some((close, far)) => {
-                spiral_path(train, close * 0.9, far * 5.0, count, (count / 60).max(1))
-            }
+            Some((close, far)) => spiral_path(train, close * 0.9, far * 5.0, count, (count / 60).max(1)),
             None => sway_path(train, count),
         }
     }
@@ -339,10 +289,7 @@ fn arc(poses: &[Pose]) -> (f64, f64, f64) {
     };
     angles.push(first + TAU);
     let gaps = angles.windows(2).map(|w| (w[1], w[1] - w[0]));
-    let (start, gap) = gaps.fold(
-        (0.0, 0.0),
-        |best, next| if next.1 > best.1 { next } else { best },
-    );
+    let (start, gap) = gaps.fold((0.0, 0.0), |best, next| if next.1 > best.1 { next } else { best });
     (start, TAU - gap, gap)
 }
 
@@ -354,10 +301,7 @@ fn sway_path(poses: &[Pose], count: usize) -> Vec<Pose> {
     let n = poses.len().max(1) as f64;
     let offsets: Vec<DVec3> = poses.iter().map(|p| p.centre() - focus).collect();
     let radius = offsets.iter().map(|d| d.length()).sum::<f64>() / n;
-    let elevations: Vec<f64> = offsets
-        .iter()
-        .map(|d| d.z.atan2(d.truncate().length()))
-        .collect();
+    let elevations: Vec<f64> = offsets.iter().map(|d| d.z.atan2(d.truncate().length())).collect();
     let mean = elevations.iter().sum::<f64>() / n;
     let spread = (elevations.iter().map(|e| (e - mean).powi(2)).sum::<f64>() / n).sqrt();
     let (start, length, _) = arc(poses);
@@ -366,11 +310,7 @@ fn sway_path(poses: &[Pose], count: usize) -> Vec<Pose> {
             let (sin, cos) = (TAU * i as f64 / count as f64).sin_cos();
             let azimuth = start + length * (0.5 + 0.4 * sin);
             let elevation = mean + spread * cos;
-            let away = DVec3::new(
-                elevation.cos() * azimuth.cos(),
-                elevation.cos() * azimuth.sin(),
-                elevation.sin(),
-            );
+            let away = DVec3::new(elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin());
             Pose::look_at(focus + radius * away, focus, up)
         })
         .collect()
@@ -393,9 +333,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
         None => detect(folder)?,
     };
     let mut scene = match layout {
-        Layout::Blender | Layout::Linemod | Layout::Transforms => {
-            transforms::load(folder, options)?
-        }
+        Layout::Blender | Layout::Linemod | Layout::Transforms => transforms::load(folder, options)?,
         Layout::Colmap => colmap::load(folder, options)?,
         Layout::Llff => llff::load(folder, options)?,
         Layout::DeepVoxels => deepvoxels::load(folder, options)?,
@@ -411,10 +349,7 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
         )));
     }
     if scene.indices(Split::Train).is_empty() {
-        return Err(DataError::format(
-            folder,
-            "the data set has no pictures to train on",
-        ));
+        return Err(DataError::format(folder, "the data set has no pictures to train on"));
     }
     Ok(scene)
 }
@@ -424,10 +359,7 @@ fn detect(folder: &Path) -> Result<Layout, DataError> {
     if folder.join("poses_bounds.npy").is_file() {
         return Ok(Layout::Llff);
     }
-    if ["transforms_train.json", "transforms.json"]
-        .iter()
-        .any(|f| folder.join(f).is_file())
-    {
+    if ["transforms_train.json", "transforms.json"].iter().any(|f| folder.join(f).is_file()) {
         return Ok(Layout::Transforms);
     }
     if colmap::find_model(folder).is_some() {
@@ -441,10 +373,7 @@ fn detect(folder: &Path) -> Result<Layout, DataError> {
                       transforms.json                         instant-ngp, nerfstudio\n  \
                       [colmap/]sparse[/0]/cameras.{bin,txt}   COLMAP\n  \
                       train/<shape>/intrinsics.txt            DeepVoxels";
-    Err(DataError::Layout {
-        folder: folder.to_path_buf(),
-        looked_for: looked_for.into(),
-    })
+    Err(DataError::Layout { folder: folder.to_path_buf(), looked_for: looked_for.into() })
 }
 
 /// A picture that is still to be read.
@@ -463,11 +392,7 @@ pub(super) enum Lens {
     /// A horizontal field of view in radians; the size is the picture's.
     Angle(f64),
     /// Everything but the size, in pixels of the picture; by default the principal point is its middle.
-    Unsized {
-        focal: [f64; 2],
-        principal: [Option<f64>; 2],
-        distortion: Distortion,
-    },
+    Unsized { focal: [f64; 2], principal: [Option<f64>; 2], distortion: Distortion },
 }
 
 /// Reads, shrinks and lays over the background, in parallel. Returns the background used.
@@ -502,27 +427,15 @@ pub(super) fn read_shots(
         .collect();
     let read = read?;
     let transparent = read.iter().any(|(_, t)| *t);
-    let used = if transparent {
-        background
-    } else {
-        Background::Keep
-    };
-    Ok((
-        read.into_iter().map(|(frame, _)| frame).collect(),
-        used,
-        transparent,
-    ))
+    let used = if transparent { background } else { Background::Keep };
+    Ok((read.into_iter().map(|(frame, _)| frame).collect(), used, transparent))
 }
 
 fn camera_of(shot: &Shot, picture: &Picture) -> Result<Intrinsics, DataError> {
     let (width, height) = (picture.width, picture.height);
     match &shot.lens {
         Lens::Angle(angle) => Ok(Intrinsics::from_angle(width, height, *angle)),
-        Lens::Unsized {
-            focal,
-            principal,
-            distortion,
-        } => {
+        Lens::Unsized { focal, principal, distortion } => {
             let middle = Intrinsics::from_focal(width, height, focal[0]);
             Ok(Intrinsics {
                 fy: focal[1],
@@ -533,13 +446,9 @@ fn camera_of(shot: &Shot, picture: &Picture) -> Result<Intrinsics, DataError> {
             })
         }
         Lens::Camera(camera) => {
-            let (sx, sy) = (
-                width as f64 / camera.width as f64,
-                height as f64 / camera.height as f64,
-            );
+            let (sx, sy) = (width as f64 / camera.width as f64, height as f64 / camera.height as f64);
             // A shrunken picture's size is rounded by up to a pixel.
-            let rounding =
-                1.5 / camera.width.min(camera.height) as f64 + 1.5 / width.min(height) as f64;
+            let rounding = 1.5 / camera.width.min(camera.height) as f64 + 1.5 / width.min(height) as f64;
             if (sx / sy).ln().abs() > rounding {
                 return Err(DataError::format(
                     &shot.file,

@@ -7,9 +7,7 @@ use serde::Deserialize;
 use super::DataError;
 use super::camera::{Distortion, Intrinsics};
 use super::normalise::{guess_depths, normalise};
-use super::posed::{
-    Layout, Lens, LoadOptions, PixelCentre, PosedImages, Shot, Split, hold_out, read_shots,
-};
+use super::posed::{Layout, Lens, LoadOptions, PixelCentre, PosedImages, Shot, Split, hold_out, read_shots};
 use crate::geometry::{Pose, Similarity};
 
 /// One file. Fields that are not known are ignored: every program adds its own.
@@ -62,23 +60,7 @@ impl LensFields {
                 LensFields { $($field: self.$field.clone().or_else(|| file.$field.clone())),* }
             };
         }
-        first!(
-            camera_model,
-            is_fisheye,
-            camera_angle_x,
-            fl_x,
-            fl_y,
-            cx,
-            cy,
-            w,
-            h,
-            k1,
-            k2,
-            k3,
-            k4,
-            p1,
-            p2
-        )
+        first!(camera_model, is_fisheye, camera_angle_x, fl_x, fl_y, cx, cy, w, h, k1, k2, k3, k4, p1, p2)
     }
 
     fn distortion(&self) -> Result<Distortion, String> {
@@ -90,15 +72,11 @@ impl LensFields {
             return Ok(Distortion::Fisheye { k });
         }
         match model {
-            "OPENCV" | "PINHOLE" | "SIMPLE_PINHOLE" | "SIMPLE_RADIAL" | "RADIAL"
-            | "FULL_OPENCV" | "PERSPECTIVE" => {
+            "OPENCV" | "PINHOLE" | "SIMPLE_PINHOLE" | "SIMPLE_RADIAL" | "RADIAL" | "FULL_OPENCV" | "PERSPECTIVE" => {
                 if k == [0.0; 4] && p == [0.0; 2] {
                     return Ok(Distortion::None);
                 }
-                Ok(Distortion::Radial {
-                    k: [k[0], k[1], k[2], k[3], 0.0, 0.0],
-                    p,
-                })
+                Ok(Distortion::Radial { k: [k[0], k[1], k[2], k[3], 0.0, 0.0], p })
             }
             other => Err(format!(
                 "camera model {other} is not supported; PINHOLE, SIMPLE_RADIAL, RADIAL, OPENCV and \
@@ -115,15 +93,10 @@ impl LensFields {
             (Some(w), Some(h)) => return Err(format!("a camera of {w}x{h} pixels")),
         };
         let Some(fx) = self.fl_x.or(self.fl_y) else {
-            let angle = self
-                .camera_angle_x
-                .filter(|a| *a > 0.0 && *a < std::f64::consts::PI);
+            let angle = self.camera_angle_x.filter(|a| *a > 0.0 && *a < std::f64::consts::PI);
             return match angle {
                 Some(angle) => Ok(Lens::Angle(angle)),
-                None => Err(
-                    "neither a focal length fl_x nor a field of view camera_angle_x (radians)"
-                        .into(),
-                ),
+                None => Err("neither a focal length fl_x nor a field of view camera_angle_x (radians)".into()),
             };
         };
         let fy = self.fl_y.unwrap_or(fx);
@@ -131,11 +104,7 @@ impl LensFields {
             return Err(format!("focal lengths {fx}, {fy} are not positive"));
         }
         Ok(match size {
-            None => Lens::Unsized {
-                focal: [fx, fy],
-                principal: [self.cx, self.cy],
-                distortion,
-            },
+            None => Lens::Unsized { focal: [fx, fy], principal: [self.cx, self.cy], distortion },
             Some((width, height)) => Lens::Camera(Intrinsics {
                 fx,
                 fy,
@@ -160,18 +129,9 @@ fn picture_file(folder: &Path, stated: &str) -> PathBuf {
         return plain;
     }
     let with = |ending: &str| folder.join(format!("{stated}.{ending}"));
-    let found = ["png", "jpg", "jpeg", "PNG", "JPG", "JPEG"]
-        .into_iter()
-        .map(with)
-        .find(|p| p.is_file());
+    let found = ["png", "jpg", "jpeg", "PNG", "JPG", "JPEG"].into_iter().map(with).find(|p| p.is_file());
     // What the error of opening it will name.
-    found.unwrap_or_else(|| {
-        if plain.extension().is_some() {
-            plain
-        } else {
-            with("png")
-        }
-    })
+    found.unwrap_or_else(|| if plain.extension().is_some() { plain } else { with("png") })
 }
 
 fn lens_of(entry: &FrameEntry, file: &LensFields) -> Result<Lens, String> {
@@ -195,8 +155,7 @@ fn shots(folder: &Path, path: &Path, file: &File, split: Split) -> Result<Vec<Sh
     file.frames
         .iter()
         .map(|entry| {
-            let wrong =
-                |e: String| DataError::format(path, format!("frame {}: {e}", entry.file_path));
+            let wrong = |e: String| DataError::format(path, format!("frame {}: {e}", entry.file_path));
             Ok(Shot {
                 name: entry.file_path.clone(),
                 file: picture_file(folder, &entry.file_path),
@@ -212,11 +171,7 @@ fn shots(folder: &Path, path: &Path, file: &File, split: Split) -> Result<Vec<Sh
 pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataError> {
     let mut all: Vec<Shot> = Vec::new();
     let mut files: Vec<File> = Vec::new();
-    let lists = [
-        ("train", Split::Train),
-        ("val", Split::Validate),
-        ("test", Split::Test),
-    ];
+    let lists = [("train", Split::Train), ("val", Split::Validate), ("test", Split::Test)];
     let has_lists = folder.join("transforms_train.json").is_file();
     if has_lists {
         for (name, split) in lists {
@@ -225,16 +180,8 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
                 continue;
             }
             let file = read(&path)?;
-            let skip = if split == Split::Train {
-                1
-            } else {
-                options.test_skip.max(1)
-            };
-            all.extend(
-                shots(folder, &path, &file, split)?
-                    .into_iter()
-                    .step_by(skip),
-            );
+            let skip = if split == Split::Train { 1 } else { options.test_skip.max(1) };
+            all.extend(shots(folder, &path, &file, split)?.into_iter().step_by(skip));
             files.push(file);
         }
     } else {
@@ -246,21 +193,14 @@ pub fn load(folder: &Path, options: &LoadOptions) -> Result<PosedImages, DataErr
     }
 
     let focal = files.iter().any(|f| {
-        f.lens.fl_x.or(f.lens.fl_y).is_some()
-            || f.frames
-                .iter()
-                .any(|e| e.lens.fl_x.or(e.lens.fl_y).is_some())
+        f.lens.fl_x.or(f.lens.fl_y).is_some() || f.frames.iter().any(|e| e.lens.fl_x.or(e.lens.fl_y).is_some())
     });
-    let matrix = files
-        .iter()
-        .any(|f| f.frames.iter().any(|e| e.intrinsic_matrix.is_some()));
-    let layout = options
-        .layout
-        .unwrap_or(match (matrix, focal || !has_lists) {
-            (true, _) => Layout::Linemod,
-            (false, true) => Layout::Transforms,
-            (false, false) => Layout::Blender,
-        });
+    let matrix = files.iter().any(|f| f.frames.iter().any(|e| e.intrinsic_matrix.is_some()));
+    let layout = options.layout.unwrap_or(match (matrix, focal || !has_lists) {
+        (true, _) => Layout::Linemod,
+        (false, true) => Layout::Transforms,
+        (false, false) => Layout::Blender,
+    });
     let stated = files.iter().rev().find_map(|f| f.near.zip(f.far));
     let (mut frames, background, transparent) = read_shots(all, options.downscale, options)?;
 
@@ -306,14 +246,8 @@ fn assign_splits(shots: &mut [Shot], file: &File, every: usize) {
     let plain = |name: &str| name.trim_start_matches("./").to_string();
     for shot in shots {
         let listed = |list: &&(Split, &Option<Vec<String>>)| {
-            list.1
-                .iter()
-                .flatten()
-                .any(|name| plain(name) == plain(&shot.name))
+            list.1.iter().flatten().any(|name| plain(name) == plain(&shot.name))
         };
-        shot.split = lists
-            .iter()
-            .find(listed)
-            .map_or(Split::Train, |(split, _)| *split);
+        shot.split = lists.iter().find(listed).map_or(Split::Train, |(split, _)| *split);
     }
 }

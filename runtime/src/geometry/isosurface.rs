@@ -34,20 +34,9 @@ impl ScalarGrid {
         high: [f32; 3],
         value: impl Fn([f32; 3]) -> f32 + Sync,
     ) -> ScalarGrid {
-        assert!(
-            size.iter().all(|s| *s >= 2),
-            "a grid has at least two points along each axis"
-        );
-        let mut grid = ScalarGrid {
-            values: Vec::new(),
-            size,
-            low,
-            high,
-        };
-        grid.values = (0..size.iter().product())
-            .into_par_iter()
-            .map(|i| value(grid.point(i)))
-            .collect();
+        assert!(size.iter().all(|s| *s >= 2), "a grid has at least two points along each axis");
+        let mut grid = ScalarGrid { values: Vec::new(), size, low, high };
+        grid.values = (0..size.iter().product()).into_par_iter().map(|i| value(grid.point(i))).collect();
         grid
     }
 
@@ -72,11 +61,7 @@ impl ScalarGrid {
         }
         let [x, y, z] = at.map(|i| i as usize);
         let value = self.values[(x * self.size[1] + y) * self.size[2] + z];
-        if value.is_nan() {
-            f32::NEG_INFINITY
-        } else {
-            value
-        }
+        if value.is_nan() { f32::NEG_INFINITY } else { value }
     }
 }
 
@@ -87,17 +72,10 @@ impl ScalarGrid {
 /// # Panics
 /// If `values` does not fill the grid.
 pub fn isosurface(grid: &ScalarGrid, level: f32) -> Mesh {
-    assert_eq!(
-        grid.values.len(),
-        grid.size.iter().product::<usize>(),
-        "the values fill the grid"
-    );
+    assert_eq!(grid.values.len(), grid.size.iter().product::<usize>(), "the values fill the grid");
     let [nx, ny, nz] = grid.size.map(|s| s as isize);
     // Triangles as names of their corners, by layers of cells in parallel, then numbered in order.
-    let layers: Vec<Vec<[u64; 3]>> = (-1..nx)
-        .into_par_iter()
-        .map(|x| layer(grid, level, x, [ny, nz]))
-        .collect();
+    let layers: Vec<Vec<[u64; 3]>> = (-1..nx).into_par_iter().map(|x| layer(grid, level, x, [ny, nz])).collect();
     let mut numbers: HashMap<u64, u32, BuildHasherDefault<EdgeHasher>> = HashMap::default();
     let mut mesh = Mesh::default();
     for triangle in layers.iter().flatten() {
@@ -123,16 +101,8 @@ fn layer(grid: &ScalarGrid, level: f32, x: isize, [ny, nz]: [isize; 2]) -> Vec<[
     let mut out = Vec::new();
     for y in -1..ny {
         for z in -1..nz {
-            let corner = |c: usize| {
-                [
-                    x + (c & 1) as isize,
-                    y + (c >> 1 & 1) as isize,
-                    z + (c >> 2) as isize,
-                ]
-            };
-            let inside = (0..8)
-                .filter(|&c| grid.value(corner(c)) > level)
-                .fold(0, |set, c| set | 1 << c);
+            let corner = |c: usize| [x + (c & 1) as isize, y + (c >> 1 & 1) as isize, z + (c >> 2) as isize];
+            let inside = (0..8).filter(|&c| grid.value(corner(c)) > level).fold(0, |set, c| set | 1 << c);
             for triangle in &TRIANGLES[inside] {
                 out.push(triangle.map(|e| name(corner(EDGES[e][0]), e / 4)));
             }
@@ -173,9 +143,7 @@ impl std::hash::Hasher for EdgeHasher {
     }
 
     fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0 ^ value)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .rotate_left(26);
+        self.0 = (self.0 ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
     }
 }
 
@@ -198,25 +166,16 @@ mod tests {
 
     fn volume(mesh: &Mesh) -> f32 {
         let p = |i: u32| glam::Vec3::from(mesh.positions[i as usize]);
-        mesh.triangles
-            .iter()
-            .map(|t| p(t[0]).dot(p(t[1]).cross(p(t[2]))) / 6.0)
-            .sum()
+        mesh.triangles.iter().map(|t| p(t[0]).dot(p(t[1]).cross(p(t[2]))) / 6.0).sum()
     }
 
     #[test]
     fn a_sphere_is_closed_and_has_its_volume() {
-        let grid = ScalarGrid::sample([40, 44, 48], [-1.2; 3], [1.2; 3], |p| {
-            1.0 - glam::Vec3::from(p).length()
-        });
+        let grid = ScalarGrid::sample([40, 44, 48], [-1.2; 3], [1.2; 3], |p| 1.0 - glam::Vec3::from(p).length());
         let mesh = isosurface(&grid, 0.0);
         check_closed(&mesh);
         let exact = 4.0 / 3.0 * std::f32::consts::PI;
-        assert!(
-            (volume(&mesh) / exact - 1.0).abs() < 0.01,
-            "{}",
-            volume(&mesh)
-        );
+        assert!((volume(&mesh) / exact - 1.0).abs() < 0.01, "{}", volume(&mesh));
         // Euler's number of a sphere.
         let (v, f) = (mesh.positions.len() as i64, mesh.triangles.len() as i64);
         assert_eq!(v - f / 2, 2);
@@ -230,18 +189,11 @@ mod tests {
         let mut state = 1u64;
         let values: Vec<f32> = (0..12 * 11 * 13)
             .map(|_| {
-                state = state
-                    .wrapping_mul(6364136223846793005)
-                    .wrapping_add(1442695040888963407);
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                 (state >> 40) as f32 / (1u64 << 24) as f32
             })
             .collect();
-        let mut grid = ScalarGrid {
-            values,
-            size: [12, 11, 13],
-            low: [0.0; 3],
-            high: [1.0; 3],
-        };
+        let mut grid = ScalarGrid { values, size: [12, 11, 13], low: [0.0; 3], high: [1.0; 3] };
         for level in [0.2, 0.5, 0.8] {
             check_closed(&isosurface(&grid, level));
         }

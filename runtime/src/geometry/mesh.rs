@@ -29,24 +29,13 @@ impl Mesh {
             let normal = (place(t[1]) - place(t[0])).cross(place(t[2]) - place(t[0]));
             t.iter().for_each(|i| sums[*i as usize] += normal);
         }
-        self.normals = sums
-            .into_iter()
-            .map(|n| n.normalize_or(Vec3::Z).to_array())
-            .collect();
+        self.normals = sums.into_iter().map(|n| n.normalize_or(Vec3::Z).to_array()).collect();
     }
 
     /// The area of the surface.
     pub fn area(&self) -> f32 {
         let place = |i: u32| Vec3::from(self.positions[i as usize]);
-        self.triangles
-            .iter()
-            .map(|t| {
-                (place(t[1]) - place(t[0]))
-                    .cross(place(t[2]) - place(t[0]))
-                    .length()
-                    / 2.0
-            })
-            .sum()
+        self.triangles.iter().map(|t| (place(t[1]) - place(t[0])).cross(place(t[2]) - place(t[0])).length() / 2.0).sum()
     }
 
     /// Writes `.ply` (binary, little endian) or `.obj`, by the ending of the name.
@@ -54,18 +43,10 @@ impl Mesh {
     /// # Errors
     /// Another ending, or a file that cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
-        match path
-            .extension()
-            .and_then(|e| e.to_str())
-            .map(str::to_ascii_lowercase)
-            .as_deref()
-        {
+        match path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase).as_deref() {
             Some("ply") => self.save_with(path, |out| self.write_ply(out)),
             Some("obj") => self.save_with(path, |out| self.write_obj(out)),
-            _ => Err(DataError::format(
-                path,
-                "a mesh is written as .ply or .obj; give the name one of these endings",
-            )),
+            _ => Err(DataError::format(path, "a mesh is written as .ply or .obj; give the name one of these endings")),
         }
     }
 
@@ -76,9 +57,7 @@ impl Mesh {
     ) -> Result<(), DataError> {
         let file = std::fs::File::create(path).map_err(DataError::io(path))?;
         let mut out = BufWriter::new(file);
-        write(&mut out)
-            .and_then(|()| out.flush())
-            .map_err(DataError::io(path))
+        write(&mut out).and_then(|()| out.flush()).map_err(DataError::io(path))
     }
 
     /// Writes binary little-endian PLY.
@@ -90,18 +69,14 @@ impl Mesh {
         let mut head = String::from("ply\nformat binary_little_endian 1.0\n");
         head += &format!("element vertex {}\n", self.positions.len());
         let mut floats = |names: &[&str]| {
-            names
-                .iter()
-                .for_each(|n| head += &format!("property float {n}\n"));
+            names.iter().for_each(|n| head += &format!("property float {n}\n"));
         };
         floats(&["x", "y", "z"]);
         if normals {
             floats(&["nx", "ny", "nz"]);
         }
         if colours {
-            ["red", "green", "blue"]
-                .iter()
-                .for_each(|n| head += &format!("property uchar {n}\n"));
+            ["red", "green", "blue"].iter().for_each(|n| head += &format!("property uchar {n}\n"));
         }
         head += &format!("element face {}\n", self.triangles.len());
         head += "property list uchar int vertex_indices\nend_header\n";
@@ -180,10 +155,7 @@ mod tests {
         mesh.write_ply(&mut ply).unwrap();
         let end = ply.windows(11).position(|w| w == b"end_header\n").unwrap() + 11;
         assert_eq!(ply.len() - end, 3 * (24 + 3) + 13);
-        assert_eq!(
-            f32::from_le_bytes(ply[end + 27..end + 31].try_into().unwrap()),
-            1.0
-        );
+        assert_eq!(f32::from_le_bytes(ply[end + 27..end + 31].try_into().unwrap()), 1.0);
         let mut obj = Vec::new();
         mesh.write_obj(&mut obj).unwrap();
         let obj = String::from_utf8(obj).unwrap();

@@ -12,7 +12,5 @@ mod tables;
 pub use isosurface::{ScalarGrid, isosurface};
 pub use mesh::Mesh;
 pub(crate) use path::percentile;
-pub use path::{
-    circle_path, focus_point, interpolated_path, load_path, orbit_path, pose_spherical, spiral_path,
-};
+pub use path::{circle_path, focus_point, interpolated_path, load_path, orbit_path, pose_spherical, spiral_path};
 pub use pose::{Pose, Similarity};

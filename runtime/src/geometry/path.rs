@@ -25,9 +25,7 @@ pub fn pose_spherical(theta: f64, phi: f64, radius: f64) -> Pose {
 /// One turn about the vertical axis through the origin, looking at the origin: `count` poses of
 /// [`pose_spherical`] with θ = −180° + 360°·i/count. NeRF renders 40 of them, φ = −30°, radius 4.
 pub fn orbit_path(count: usize, phi: f64, radius: f64) -> Vec<Pose> {
-    (0..count)
-        .map(|i| pose_spherical(-180.0 + 360.0 * i as f64 / count as f64, phi, radius))
-        .collect()
+    (0..count).map(|i| pose_spherical(-180.0 + 360.0 * i as f64 / count as f64, phi, radius)).collect()
 }
 
 /// The path of a spherified LLFF scene, whose cameras lie on the unit sphere about the origin: a circle
@@ -52,15 +50,7 @@ pub fn spiral_path(poses: &[Pose], close: f64, far: f64, count: usize, turns: us
     let mean = Pose::mean(poses);
     let up: DVec3 = poses.iter().map(|p| p.column(1)).sum();
     let focus = 1.0 / (0.25 / close + 0.75 / far);
-    let axis = |k: usize| {
-        percentile(
-            &poses
-                .iter()
-                .map(|p| p.centre()[k].abs())
-                .collect::<Vec<_>>(),
-            90.0,
-        )
-    };
+    let axis = |k: usize| percentile(&poses.iter().map(|p| p.centre()[k].abs()).collect::<Vec<_>>(), 90.0);
     let radii = DVec3::new(axis(0), axis(1), axis(2));
     let place = |p: DVec3| mean.rotation() * p + mean.centre();
     (0..count)
@@ -77,12 +67,7 @@ pub fn spiral_path(poses: &[Pose], close: f64, far: f64, count: usize, turns: us
 /// spline, orientations turned along the shortest way.
 pub fn interpolated_path(poses: &[Pose], count: usize) -> Vec<Pose> {
     let [first, .., last] = poses else {
-        return poses
-            .iter()
-            .copied()
-            .cycle()
-            .take(if poses.is_empty() { 0 } else { count })
-            .collect();
+        return poses.iter().copied().cycle().take(if poses.is_empty() { 0 } else { count }).collect();
     };
     let segments = poses.len() - 1;
     let at = |i: isize| match i {
@@ -115,18 +100,13 @@ pub fn focus_point(poses: &[Pose]) -> DVec3 {
     let mut target = DVec3::ZERO;
     for pose in poses {
         let axis = pose.column(2);
-        let across =
-            DMat3::IDENTITY - DMat3::from_cols(axis * axis.x, axis * axis.y, axis * axis.z);
+        let across = DMat3::IDENTITY - DMat3::from_cols(axis * axis.x, axis * axis.y, axis * axis.z);
         sum += across;
         target += across * pose.centre();
     }
     let n = poses.len().max(1) as f64;
     let solvable = sum.determinant().abs() > 1e-6 * n * n * n;
-    if solvable {
-        sum.inverse() * target
-    } else {
-        poses.iter().map(|p| p.centre()).sum::<DVec3>() / n
-    }
+    if solvable { sum.inverse() * target } else { poses.iter().map(|p| p.centre()).sum::<DVec3>() / n }
 }
 
 /// Reads a path: a JSON list of 3x4 or 4x4 camera-to-world matrices, bare or as `frames[]` with
@@ -136,16 +116,12 @@ pub fn focus_point(poses: &[Pose]) -> DVec3 {
 /// A file that is missing, is not JSON, holds no poses or holds matrices that are none.
 pub fn load_path(path: &Path) -> Result<Vec<Pose>, DataError> {
     let text = std::fs::read_to_string(path).map_err(DataError::io(path))?;
-    let value: serde_json::Value = serde_json::from_str(&text)
-        .map_err(|e| DataError::format(path, format!("not JSON: {e}")))?;
-    let shape =
-        "a camera path is a list of 4x4 matrices, or an object with frames[].transform_matrix";
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|e| DataError::format(path, format!("not JSON: {e}")))?;
+    let shape = "a camera path is a list of 4x4 matrices, or an object with frames[].transform_matrix";
     let list = match &value {
         serde_json::Value::Array(list) => list,
-        other => other
-            .get("frames")
-            .and_then(|f| f.as_array())
-            .ok_or_else(|| DataError::format(path, shape))?,
+        other => other.get("frames").and_then(|f| f.as_array()).ok_or_else(|| DataError::format(path, shape))?,
     };
     if list.is_empty() {
         return Err(DataError::format(path, "the path has no poses"));
@@ -181,11 +157,7 @@ mod tests {
     #[test]
     fn spherical_pose_is_nerfs() {
         let pose = pose_spherical(30.0, -30.0, 4.0);
-        let expected = [
-            [-0.866025, -0.25, 0.433013, 1.732051],
-            [0.5, -0.433013, 0.75, 3.0],
-            [0.0, 0.866025, 0.5, 2.0],
-        ];
+        let expected = [[-0.866025, -0.25, 0.433013, 1.732051], [0.5, -0.433013, 0.75, 3.0], [0.0, 0.866025, 0.5, 2.0]];
         for (a, b) in pose.0.iter().flatten().zip(expected.iter().flatten()) {
             assert!((a - b).abs() < 1e-6, "{pose:?}");
         }
@@ -198,31 +170,17 @@ mod tests {
     fn axes_meet_in_the_focus() {
         let target = DVec3::new(0.3, -0.7, 0.2);
         let poses: Vec<Pose> = (0..9)
-            .map(|i| {
-                Pose::look_at(
-                    target + pose_spherical(f64::from(i) * 17.0, -20.0, 3.0).centre(),
-                    target,
-                    DVec3::Z,
-                )
-            })
+            .map(|i| Pose::look_at(target + pose_spherical(f64::from(i) * 17.0, -20.0, 3.0).centre(), target, DVec3::Z))
             .collect();
         assert!((focus_point(&poses) - target).length() < 1e-5);
-        let parallel: Vec<Pose> = (0..3)
-            .map(|i| Pose::facing(DVec3::Z, DVec3::Y, DVec3::X * f64::from(i)))
-            .collect();
+        let parallel: Vec<Pose> = (0..3).map(|i| Pose::facing(DVec3::Z, DVec3::Y, DVec3::X * f64::from(i))).collect();
         assert!((focus_point(&parallel) - DVec3::X).length() < 1e-9);
     }
 
     #[test]
     fn a_spiral_keeps_its_focus_and_its_radii() {
         let poses: Vec<Pose> = (0..20)
-            .map(|i| {
-                Pose::facing(
-                    DVec3::Z,
-                    DVec3::Y,
-                    DVec3::new(f64::from(i % 5) - 2.0, f64::from(i / 5) - 1.5, 0.0),
-                )
-            })
+            .map(|i| Pose::facing(DVec3::Z, DVec3::Y, DVec3::new(f64::from(i % 5) - 2.0, f64::from(i / 5) - 1.5, 0.0)))
             .collect();
         let path = spiral_path(&poses, 1.2, 20.0, 120, 2);
         assert_eq!(path.len(), 120);
@@ -232,22 +190,13 @@ mod tests {
             assert!(pose.centre().x.abs() <= 2.0 + 1e-6);
         }
         let start = path[0].centre();
-        assert!(
-            (start - DVec3::new(2.0, 0.0, 0.0)).length() < 1e-5,
-            "{start}"
-        );
+        assert!((start - DVec3::new(2.0, 0.0, 0.0)).length() < 1e-5, "{start}");
     }
 
     #[test]
     fn circle_and_interpolation() {
-        let ring = circle_path(
-            &[Pose::facing(DVec3::Z, DVec3::Y, DVec3::new(0.8, 0.0, 0.6))],
-            8,
-        );
-        assert!(
-            ring.iter()
-                .all(|p| (p.centre().length() - 1.0).abs() < 1e-6)
-        );
+        let ring = circle_path(&[Pose::facing(DVec3::Z, DVec3::Y, DVec3::new(0.8, 0.0, 0.6))], 8);
+        assert!(ring.iter().all(|p| (p.centre().length() - 1.0).abs() < 1e-6));
         assert!((ring[0].column(2) - DVec3::new(0.8, 0.0, 0.6)).length() < 1e-6);
 
         let poses = orbit_path(6, -20.0, 4.0);
@@ -273,14 +222,7 @@ mod tests {
         assert_eq!(bare[1].origin(), [5.0, 6.0, 7.0]);
         let framed = format!("{{\"frames\": [{{\"transform_matrix\": {matrix}}}]}}");
         assert_eq!(read(&framed).unwrap(), bare[..1]);
-        for bad in [
-            "",
-            "[]",
-            "{}",
-            "[[[1,2],[3]]]",
-            "[3]",
-            "[[[0,0,0,0],[0,0,0,0],[0,0,0,0]]]",
-        ] {
+        for bad in ["", "[]", "{}", "[[[1,2],[3]]]", "[3]", "[[[0,0,0,0],[0,0,0,0],[0,0,0,0]]]"] {
             let error = read(bad).unwrap_err().to_string();
             assert!(error.contains("path.json"), "{error}");
         }

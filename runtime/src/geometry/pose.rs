@@ -9,11 +9,7 @@ pub struct Pose(pub [[f32; 4]; 3]);
 
 impl Pose {
     /// A camera at the origin looking along −z.
-    pub const IDENTITY: Pose = Pose([
-        [1.0, 0.0, 0.0, 0.0],
-        [0.0, 1.0, 0.0, 0.0],
-        [0.0, 0.0, 1.0, 0.0],
-    ]);
+    pub const IDENTITY: Pose = Pose([[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]);
 
     /// From the directions right, up and backward, and the centre.
     pub fn from_columns(right: DVec3, up: DVec3, backward: DVec3, centre: DVec3) -> Pose {
@@ -29,11 +25,7 @@ impl Pose {
     pub fn facing(backward: DVec3, up: DVec3, centre: DVec3) -> Pose {
         let z = backward.normalize_or(DVec3::Z);
         let x = up.cross(z);
-        let x = if x.length_squared() > 1e-16 {
-            x.normalize()
-        } else {
-            z.any_orthonormal_vector()
-        };
+        let x = if x.length_squared() > 1e-16 { x.normalize() } else { z.any_orthonormal_vector() };
         Pose::from_columns(x, z.cross(x), z, centre)
     }
 
@@ -93,9 +85,7 @@ impl Pose {
     pub fn from_matrix(rows: &[Vec<f64>]) -> Result<Pose, String> {
         if !(3..=4).contains(&rows.len()) || rows.iter().any(|r| r.len() != 4) {
             let lengths: Vec<usize> = rows.iter().map(Vec::len).collect();
-            return Err(format!(
-                "a pose has 3 or 4 rows of 4 numbers; the rows here have {lengths:?}"
-            ));
+            return Err(format!("a pose has 3 or 4 rows of 4 numbers; the rows here have {lengths:?}"));
         }
         if rows.iter().flatten().any(|v| !v.is_finite()) {
             return Err("a pose holds a number that is not finite".into());
@@ -106,18 +96,12 @@ impl Pose {
         let volume = x.dot(y.cross(z));
         let size = volume.abs().cbrt();
         if size < 1e-9 || volume < 0.0 {
-            return Err(
-                "the left 3x3 part of a pose is not a rotation: its determinant is not positive"
-                    .into(),
-            );
+            return Err("the left 3x3 part of a pose is not a rotation: its determinant is not positive".into());
         }
         let r = DMat3::from_cols(x, y, z) * (1.0 / size);
         let off = r.transpose() * r - DMat3::IDENTITY;
         if off.to_cols_array().iter().any(|v| v.abs() > 2e-2) {
-            return Err(
-                "the left 3x3 part of a pose is not a rotation: its columns are not orthonormal"
-                    .into(),
-            );
+            return Err("the left 3x3 part of a pose is not a rotation: its columns are not orthonormal".into());
         }
         Ok(Pose::from_columns(r.x_axis, r.y_axis, r.z_axis, column(3)))
     }
@@ -136,11 +120,7 @@ pub struct Similarity {
 
 impl Similarity {
     /// No change.
-    pub const IDENTITY: Similarity = Similarity {
-        scale: 1.0,
-        rotation: DMat3::IDENTITY,
-        shift: DVec3::ZERO,
-    };
+    pub const IDENTITY: Similarity = Similarity { scale: 1.0, rotation: DMat3::IDENTITY, shift: DVec3::ZERO };
 
     /// Where a point goes.
     pub fn point(&self, p: DVec3) -> DVec3 {
@@ -150,12 +130,7 @@ impl Similarity {
     /// Where a camera goes; it stays rigid.
     pub fn pose(&self, pose: &Pose) -> Pose {
         let r = self.rotation;
-        Pose::from_columns(
-            r * pose.column(0),
-            r * pose.column(1),
-            r * pose.column(2),
-            self.point(pose.centre()),
-        )
+        Pose::from_columns(r * pose.column(0), r * pose.column(1), r * pose.column(2), self.point(pose.centre()))
     }
 
     /// `other` first, then `self`.
@@ -171,11 +146,7 @@ impl Similarity {
     pub fn inverse(&self) -> Similarity {
         let rotation = self.rotation.transpose();
         let scale = 1.0 / self.scale;
-        Similarity {
-            scale,
-            rotation,
-            shift: -(scale * (rotation * self.shift)),
-        }
+        Similarity { scale, rotation, shift: -(scale * (rotation * self.shift)) }
     }
 }
 
@@ -190,11 +161,7 @@ mod tests {
     }
 
     fn some_pose() -> Pose {
-        Pose::look_at(
-            DVec3::new(1.0, -2.0, 3.0),
-            DVec3::new(0.3, 0.1, -0.2),
-            DVec3::Z,
-        )
+        Pose::look_at(DVec3::new(1.0, -2.0, 3.0), DVec3::new(0.3, 0.1, -0.2), DVec3::Z)
     }
 
     #[test]
@@ -215,11 +182,7 @@ mod tests {
         let pose = some_pose();
         close(&pose.then(&pose.inverse()), &Pose::IDENTITY);
         close(&Pose::mean(&[pose; 3]), &pose);
-        let map = Similarity {
-            scale: 2.5,
-            rotation: DMat3::from_rotation_x(0.4),
-            shift: DVec3::new(1.0, 2.0, 3.0),
-        };
+        let map = Similarity { scale: 2.5, rotation: DMat3::from_rotation_x(0.4), shift: DVec3::new(1.0, 2.0, 3.0) };
         close(&map.inverse().pose(&map.pose(&pose)), &pose);
         close(&map.inverse().after(&map).pose(&pose), &pose);
     }
@@ -227,22 +190,10 @@ mod tests {
     #[test]
     fn matrices_that_are_no_poses_are_refused() {
         let rows = |scale: f64| -> Vec<Vec<f64>> {
-            some_pose()
-                .0
-                .iter()
-                .map(|r| r.iter().map(|v| f64::from(*v) * scale).collect())
-                .collect()
+            some_pose().0.iter().map(|r| r.iter().map(|v| f64::from(*v) * scale).collect()).collect()
         };
         assert!(Pose::from_matrix(&rows(1.0)).is_ok());
-        assert!(
-            (Pose::from_matrix(&rows(2.0))
-                .unwrap()
-                .rotation()
-                .determinant()
-                - 1.0)
-                .abs()
-                < 1e-5
-        );
+        assert!((Pose::from_matrix(&rows(2.0)).unwrap().rotation().determinant() - 1.0).abs() < 1e-5);
         assert!(Pose::from_matrix(&rows(0.0)).is_err());
         assert!(Pose::from_matrix(&rows(-1.0)).is_err());
         assert!(Pose::from_matrix(&rows(f64::NAN)).is_err());

@@ -24,25 +24,14 @@ pub const EDGES: [[usize; 2]; 12] = [
 ];
 
 /// The corners of each face, counter-clockwise seen from outside the cell.
-const FACES: [[usize; 4]; 6] = [
-    [0, 4, 6, 2],
-    [1, 3, 7, 5],
-    [0, 1, 5, 4],
-    [2, 6, 7, 3],
-    [0, 2, 3, 1],
-    [4, 5, 7, 6],
-];
+const FACES: [[usize; 4]; 6] = [[0, 4, 6, 2], [1, 3, 7, 5], [0, 1, 5, 4], [2, 6, 7, 3], [0, 2, 3, 1], [4, 5, 7, 6]];
 
 /// For each of 256 sets of inside corners (bit `c` for corner `c`), triangles as triples of edges,
 /// counter-clockwise seen from outside the surface.
-pub static TRIANGLES: LazyLock<Vec<Vec<[usize; 3]>>> =
-    LazyLock::new(|| (0..256).map(triangles_of).collect());
+pub static TRIANGLES: LazyLock<Vec<Vec<[usize; 3]>>> = LazyLock::new(|| (0..256).map(triangles_of).collect());
 
 fn edge_between(a: usize, b: usize) -> usize {
-    EDGES
-        .iter()
-        .position(|e| *e == [a.min(b), a.max(b)])
-        .expect("neighbouring corners of a face share an edge")
+    EDGES.iter().position(|e| *e == [a.min(b), a.max(b)]).expect("neighbouring corners of a face share an edge")
 }
 
 fn triangles_of(inside: usize) -> Vec<[usize; 3]> {
@@ -74,10 +63,7 @@ fn triangles_of(inside: usize) -> Vec<[usize; 3]> {
         if !ring.is_empty() {
             let mut triangles = Vec::new();
             let possible = cut(&ring, &mut triangles);
-            assert!(
-                possible,
-                "a ring of marching cubes has a triangulation inside its cell"
-            );
+            assert!(possible, "a ring of marching cubes has a triangulation inside its cell");
             out.extend(triangles);
         }
     }
@@ -109,11 +95,7 @@ fn cut(ring: &[usize], out: &mut Vec<[usize; 3]>) -> bool {
 }
 
 fn share_face(a: usize, b: usize) -> bool {
-    FACES.iter().any(|face| {
-        [a, b]
-            .iter()
-            .all(|e| EDGES[*e].iter().all(|c| face.contains(c)))
-    })
+    FACES.iter().any(|face| [a, b].iter().all(|e| EDGES[*e].iter().all(|c| face.contains(c))))
 }
 
 #[cfg(test)]

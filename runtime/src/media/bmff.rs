@@ -39,9 +39,7 @@ pub fn write(track: &Track) -> Vec<u8> {
     let start = kinds.len() + movie(track, 0).len() + 8;
     let mut out = kinds;
     out.extend(movie(track, start as u32));
-    out.extend(boxed(b"mdat", |b| {
-        track.samples.iter().for_each(|s| b.extend(&s.bytes))
-    }));
+    out.extend(boxed(b"mdat", |b| track.samples.iter().for_each(|s| b.extend(&s.bytes))));
     out
 }
 
@@ -89,10 +87,7 @@ fn movie(track: &Track, data: u32) -> Vec<u8> {
                 u32s(b, &[0, 0, 1, 0, length, 0, 0]);
                 u16s(b, &[0, 0, 0, 0]);
                 u32s(b, &UPRIGHT);
-                u32s(
-                    b,
-                    &[u32::from(track.width) << 16, u32::from(track.height) << 16],
-                );
+                u32s(b, &[u32::from(track.width) << 16, u32::from(track.height) << 16]);
             }));
             b.extend(boxed(b"mdia", |b| {
                 b.extend(full(b"mdhd", 0, |b| {
@@ -149,21 +144,14 @@ fn sample_table(track: &Track, data: u32) -> Vec<u8> {
         }));
         b.extend(full(b"stts", 0, |b| u32s(b, &[1, count, TICKS])));
         b.extend(full(b"stss", 0, |b| {
-            let keys: Vec<u32> = (1..)
-                .zip(&track.samples)
-                .filter(|(_, s)| s.key)
-                .map(|(i, _)| i)
-                .collect();
+            let keys: Vec<u32> = (1..).zip(&track.samples).filter(|(_, s)| s.key).map(|(i, _)| i).collect();
             u32s(b, &[keys.len() as u32]);
             u32s(b, &keys);
         }));
         b.extend(full(b"stsc", 0, |b| u32s(b, &[1, 1, count, 1])));
         b.extend(full(b"stsz", 0, |b| {
             u32s(b, &[0, count]);
-            track
-                .samples
-                .iter()
-                .for_each(|s| u32s(b, &[s.bytes.len() as u32]));
+            track.samples.iter().for_each(|s| u32s(b, &[s.bytes.len() as u32]));
         }));
         b.extend(full(b"stco", 0, |b| u32s(b, &[1, data])));
     })

@@ -12,38 +12,20 @@ pub enum Align {
 
 /// Draws a polyline through `points` (pixels, x right, y down) of the given `thickness` with round
 /// ends, as one coat of colour: where it crosses itself it is not darker.
-pub fn polyline(
-    picture: &mut Picture,
-    points: &[[f32; 2]],
-    thickness: f32,
-    colour: [f32; 3],
-    opacity: f32,
-) {
+pub fn polyline(picture: &mut Picture, points: &[[f32; 2]], thickness: f32, colour: [f32; 3], opacity: f32) {
     strokes(picture, &[points], thickness, colour, opacity);
 }
 
 /// Several polylines as one coat of colour.
-fn strokes(
-    picture: &mut Picture,
-    lines: &[&[[f32; 2]]],
-    thickness: f32,
-    colour: [f32; 3],
-    opacity: f32,
-) {
+fn strokes(picture: &mut Picture, lines: &[&[[f32; 2]]], thickness: f32, colour: [f32; 3], opacity: f32) {
     let radius = thickness / 2.0;
     let margin = radius + 1.0;
     let all = || lines.iter().flat_map(|l| l.iter());
     let low = |k: usize| all().map(|p| p[k]).fold(f32::INFINITY, f32::min) - margin;
     let high = |k: usize| all().map(|p| p[k]).fold(f32::NEG_INFINITY, f32::max) + margin;
     let clip = |v: f32, size: usize| v.clamp(0.0, size as f32) as usize;
-    let (x0, x1) = (
-        clip(low(0), picture.width),
-        clip(high(0).ceil(), picture.width),
-    );
-    let (y0, y1) = (
-        clip(low(1), picture.height),
-        clip(high(1).ceil(), picture.height),
-    );
+    let (x0, x1) = (clip(low(0), picture.width), clip(high(0).ceil(), picture.width));
+    let (y0, y1) = (clip(low(1), picture.height), clip(high(1).ceil(), picture.height));
     if x1 <= x0 || y1 <= y0 {
         return;
     }
@@ -67,25 +49,16 @@ fn strokes(
         }
     }
     for (i, covered) in mask.iter().enumerate().filter(|(_, m)| **m > 0.0) {
-        blend(
-            picture.pixel_mut(x0 + i % width, y0 + i / width),
-            colour,
-            covered * opacity,
-        );
+        blend(picture.pixel_mut(x0 + i % width, y0 + i / width), colour, covered * opacity);
     }
 }
 
 /// Fills the box between two corners (pixels, may be fractional).
 pub fn fill(picture: &mut Picture, from: [f32; 2], to: [f32; 2], colour: [f32; 3], opacity: f32) {
-    let (x1, y1) = (
-        to[0].min(picture.width as f32),
-        to[1].min(picture.height as f32),
-    );
+    let (x1, y1) = (to[0].min(picture.width as f32), to[1].min(picture.height as f32));
     for y in from[1].max(0.0) as usize..y1.max(0.0).ceil() as usize {
         for x in from[0].max(0.0) as usize..x1.max(0.0).ceil() as usize {
-            let share = |p: usize, a: f32, b: f32| {
-                (b.min(p as f32 + 1.0) - a.max(p as f32)).clamp(0.0, 1.0)
-            };
+            let share = |p: usize, a: f32, b: f32| (b.min(p as f32 + 1.0) - a.max(p as f32)).clamp(0.0, 1.0);
             let covered = share(x, from[0], x1) * share(y, from[1], y1);
             blend(picture.pixel_mut(x, y), colour, covered * opacity);
         }
@@ -99,26 +72,12 @@ pub fn text_width(text: &str, size: f32) -> f32 {
 }
 
 /// Writes one line of text: capitals of `size` pixels, `at` on the base line.
-pub fn text(
-    picture: &mut Picture,
-    text: &str,
-    at: [f32; 2],
-    size: f32,
-    align: Align,
-    colour: [f32; 3],
-) {
+pub fn text(picture: &mut Picture, text: &str, at: [f32; 2], size: f32, align: Align, colour: [f32; 3]) {
     write(picture, text, at, size, align, colour, |x, y| [x, -y]);
 }
 
 /// Writes upwards: the text turned left by a quarter, `at` on its base line.
-pub fn text_upwards(
-    picture: &mut Picture,
-    text: &str,
-    at: [f32; 2],
-    size: f32,
-    align: Align,
-    colour: [f32; 3],
-) {
+pub fn text_upwards(picture: &mut Picture, text: &str, at: [f32; 2], size: f32, align: Align, colour: [f32; 3]) {
     write(picture, text, at, size, align, colour, |x, y| [-y, -x]);
 }
 
@@ -162,10 +121,6 @@ fn blend(pixel: &mut [f32], colour: [f32; 3], opacity: f32) {
 fn distance(p: [f32; 2], a: [f32; 2], b: [f32; 2]) -> f32 {
     let (d, q) = ([b[0] - a[0], b[1] - a[1]], [p[0] - a[0], p[1] - a[1]]);
     let length = d[0] * d[0] + d[1] * d[1];
-    let t = if length > 0.0 {
-        ((q[0] * d[0] + q[1] * d[1]) / length).clamp(0.0, 1.0)
-    } else {
-        0.0
-    };
+    let t = if length > 0.0 { ((q[0] * d[0] + q[1] * d[1]) / length).clamp(0.0, 1.0) } else { 0.0 };
     (q[0] - t * d[0]).hypot(q[1] - t * d[1])
 }

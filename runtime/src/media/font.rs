@@ -116,34 +116,25 @@ pub fn strokes(character: char) -> Vec<Vec<[f32; 2]>> {
     if character == ' ' {
         return Vec::new();
     }
-    let glyph = (character as usize)
-        .checked_sub('!' as usize)
-        .and_then(|i| GLYPHS.get(i))
-        .copied()
-        .unwrap_or("l0242480802");
+    let glyph =
+        (character as usize).checked_sub('!' as usize).and_then(|i| GLYPHS.get(i)).copied().unwrap_or("l0242480802");
     glyph.split(' ').map(stroke).collect()
 }
 
 fn stroke(code: &str) -> Vec<[f32; 2]> {
     let digit = |b: u8| f32::from(b - b'0');
     let bytes = code.as_bytes();
-    let points: Vec<[f32; 2]> = bytes[1..]
-        .chunks_exact(2)
-        .map(|p| [digit(p[0]), digit(p[1])])
-        .collect();
+    let points: Vec<[f32; 2]> = bytes[1..].chunks_exact(2).map(|p| [digit(p[0]), digit(p[1])]).collect();
     let closed = bytes[0] == b'o';
     match bytes[0] {
         b'l' => points,
-        _ => (0..4).fold(points, |points, round| {
-            cut_corners(&points, closed, round == 3)
-        }),
+        _ => (0..4).fold(points, |points, round| cut_corners(&points, closed, round == 3)),
     }
 }
 
 /// One round of Chaikin's corner cutting, whose limit is the quadratic B-spline.
 fn cut_corners(points: &[[f32; 2]], closed: bool, last: bool) -> Vec<[f32; 2]> {
-    let mix =
-        |a: [f32; 2], b: [f32; 2], t: f32| [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t];
+    let mix = |a: [f32; 2], b: [f32; 2], t: f32| [a[0] + (b[0] - a[0]) * t, a[1] + (b[1] - a[1]) * t];
     let n = points.len();
     let mut out = Vec::with_capacity(2 * n + 1);
     if !closed {

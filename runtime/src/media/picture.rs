@@ -42,12 +42,7 @@ pub fn to_byte(value: f32) -> u8 {
 impl Picture {
     /// A black (and transparent) picture.
     pub fn new(width: usize, height: usize, channels: usize) -> Picture {
-        Picture {
-            width,
-            height,
-            channels,
-            values: vec![0.0; width * height * channels],
-        }
+        Picture { width, height, channels, values: vec![0.0; width * height * channels] }
     }
 
     /// A picture from `value(x, y, channel)`.
@@ -103,10 +98,7 @@ impl Picture {
     ///
     /// # Errors
     /// As [`Picture::load`].
-    pub fn load_for_camera(
-        path: &Path,
-        size: Option<(usize, usize)>,
-    ) -> Result<Picture, DataError> {
+    pub fn load_for_camera(path: &Path, size: Option<(usize, usize)>) -> Result<Picture, DataError> {
         let (mut picture, orientation) = decode(path)?;
         let aspect = |w: f64, h: f64| (w / h).ln();
         let turn = size.is_none_or(|(w, h)| {
@@ -132,33 +124,12 @@ impl Picture {
                 | DynamicImage::ImageRgba16(_)
         );
         let values = match (wide, channels) {
-            (true, 4) => image
-                .to_rgba16()
-                .iter()
-                .map(|&v| f32::from(v) / 65535.0)
-                .collect(),
-            (true, _) => image
-                .to_rgb16()
-                .iter()
-                .map(|&v| f32::from(v) / 65535.0)
-                .collect(),
-            (false, 4) => image
-                .to_rgba8()
-                .iter()
-                .map(|&v| f32::from(v) / 255.0)
-                .collect(),
-            (false, _) => image
-                .to_rgb8()
-                .iter()
-                .map(|&v| f32::from(v) / 255.0)
-                .collect(),
+            (true, 4) => image.to_rgba16().iter().map(|&v| f32::from(v) / 65535.0).collect(),
+            (true, _) => image.to_rgb16().iter().map(|&v| f32::from(v) / 65535.0).collect(),
+            (false, 4) => image.to_rgba8().iter().map(|&v| f32::from(v) / 255.0).collect(),
+            (false, _) => image.to_rgb8().iter().map(|&v| f32::from(v) / 255.0).collect(),
         };
-        Picture {
-            width,
-            height,
-            channels,
-            values,
-        }
+        Picture { width, height, channels, values }
     }
 
     /// Writes an 8-bit PNG or, where the name ends in `.jpg` or `.jpeg`, a JPEG of quality 92 (alpha
@@ -167,11 +138,7 @@ impl Picture {
     /// # Errors
     /// Another ending, or a file that cannot be written.
     pub fn save(&self, path: &Path) -> Result<(), DataError> {
-        let extension = path
-            .extension()
-            .and_then(|e| e.to_str())
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let mut bytes = Vec::new();
         let write = match extension.as_str() {
             "png" => {
@@ -193,12 +160,7 @@ impl Picture {
         std::fs::write(path, bytes).map_err(DataError::io(path))
     }
 
-    fn encode(
-        &self,
-        encoder: impl image::ImageEncoder,
-        channels: usize,
-        bytes: Vec<u8>,
-    ) -> image::ImageResult<()> {
+    fn encode(&self, encoder: impl image::ImageEncoder, channels: usize, bytes: Vec<u8>) -> image::ImageResult<()> {
         let kind = match channels {
             1 => image::ExtendedColorType::L8,
             3 => image::ExtendedColorType::Rgb8,
@@ -233,16 +195,9 @@ impl Picture {
             (4, Background::Black) => 0.0,
             _ => return self.clone(),
         };
-        let values = self
-            .values
-            .chunks_exact(4)
-            .flat_map(|p| [0, 1, 2].map(|c| p[c] * p[3] + behind * (1.0 - p[3])))
-            .collect();
-        Picture {
-            channels: 3,
-            values,
-            ..*self
-        }
+        let values =
+            self.values.chunks_exact(4).flat_map(|p| [0, 1, 2].map(|c| p[c] * p[3] + behind * (1.0 - p[3]))).collect();
+        Picture { channels: 3, values, ..*self }
     }
 
     /// Resamples to another size: every new pixel is the mean of the old ones that it covers,
@@ -261,50 +216,35 @@ impl Picture {
         let rows = Coverage::new(self.height, height);
         let premultiplied = |x: usize, y: usize, c: usize| {
             let p = self.pixel(x, y);
-            if channels == 4 && c < 3 {
-                p[c] * p[3]
-            } else {
-                p[c]
-            }
+            if channels == 4 && c < 3 { p[c] * p[3] } else { p[c] }
         };
         // Across first: one new column for every old row.
         let mut across = vec![0.0f32; self.height * width * channels];
-        across
-            .par_chunks_mut(width * channels)
-            .enumerate()
-            .for_each(|(y, line)| {
-                for (x, out) in line.chunks_exact_mut(channels).enumerate() {
-                    for (from, weight) in columns.of(x) {
-                        for (c, o) in out.iter_mut().enumerate() {
-                            *o += weight * premultiplied(from, y, c);
-                        }
+        across.par_chunks_mut(width * channels).enumerate().for_each(|(y, line)| {
+            for (x, out) in line.chunks_exact_mut(channels).enumerate() {
+                for (from, weight) in columns.of(x) {
+                    for (c, o) in out.iter_mut().enumerate() {
+                        *o += weight * premultiplied(from, y, c);
                     }
                 }
-            });
+            }
+        });
         let mut values = vec![0.0f32; height * width * channels];
-        values
-            .par_chunks_mut(width * channels)
-            .enumerate()
-            .for_each(|(y, line)| {
-                for (from, weight) in rows.of(y) {
-                    let source = &across[from * width * channels..][..width * channels];
-                    for (o, s) in line.iter_mut().zip(source) {
-                        *o += weight * s;
-                    }
+        values.par_chunks_mut(width * channels).enumerate().for_each(|(y, line)| {
+            for (from, weight) in rows.of(y) {
+                let source = &across[from * width * channels..][..width * channels];
+                for (o, s) in line.iter_mut().zip(source) {
+                    *o += weight * s;
                 }
-                if channels == 4 {
-                    for p in line.chunks_exact_mut(4).filter(|p| p[3] > 0.0) {
-                        let alpha = p[3];
-                        p[..3].iter_mut().for_each(|c| *c /= alpha);
-                    }
+            }
+            if channels == 4 {
+                for p in line.chunks_exact_mut(4).filter(|p| p[3] > 0.0) {
+                    let alpha = p[3];
+                    p[..3].iter_mut().for_each(|c| *c /= alpha);
                 }
-            });
-        Picture {
-            width,
-            height,
-            channels,
-            values,
-        }
+            }
+        });
+        Picture { width, height, channels, values }
     }
 }
 
@@ -316,10 +256,7 @@ struct Coverage {
 
 impl Coverage {
     fn new(old: usize, new: usize) -> Coverage {
-        Coverage {
-            ratio: old as f64 / new as f64,
-            old,
-        }
+        Coverage { ratio: old as f64 / new as f64, old }
     }
 
     /// Old positions and their shares, which sum to 1.
@@ -335,11 +272,8 @@ impl Coverage {
 
 fn decode(path: &Path) -> Result<(DynamicImage, image::metadata::Orientation), DataError> {
     let file = std::fs::File::open(path).map_err(DataError::io(path))?;
-    let broken =
-        |e: image::ImageError| DataError::format(path, format!("not a readable picture: {e}"));
-    let reader = ImageReader::new(BufReader::new(file))
-        .with_guessed_format()
-        .map_err(DataError::io(path))?;
+    let broken = |e: image::ImageError| DataError::format(path, format!("not a readable picture: {e}"));
+    let reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(DataError::io(path))?;
     let mut decoder = reader.into_decoder().map_err(broken)?;
     let orientation = decoder.orientation().map_err(broken)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(broken)?;
@@ -363,9 +297,7 @@ mod tests {
     #[test]
     fn png_and_jpeg_round_trip() {
         let folder = tempfile::tempdir().unwrap();
-        let rgba = Picture::from_fn(7, 5, 4, |x, y, c| {
-            ((x * 31 + y * 57 + c * 91) % 256) as f32 / 255.0
-        });
+        let rgba = Picture::from_fn(7, 5, 4, |x, y, c| ((x * 31 + y * 57 + c * 91) % 256) as f32 / 255.0);
         let png = folder.path().join("a.png");
         rgba.save(&png).unwrap();
         assert_eq!(Picture::load(&png).unwrap(), rgba);
@@ -374,18 +306,10 @@ mod tests {
         let jpeg = folder.path().join("a.jpg");
         smooth.save(&jpeg).unwrap();
         let back = Picture::load(&jpeg).unwrap();
-        let worst = back
-            .values
-            .iter()
-            .zip(&smooth.values)
-            .map(|(a, b)| (a - b).abs())
-            .fold(0.0, f32::max);
+        let worst = back.values.iter().zip(&smooth.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(worst < 0.03, "{worst}");
 
-        let error = smooth
-            .save(&folder.path().join("a.bmp"))
-            .unwrap_err()
-            .to_string();
+        let error = smooth.save(&folder.path().join("a.bmp")).unwrap_err().to_string();
         assert!(error.contains("a.bmp") && error.contains(".png"), "{error}");
     }
 
@@ -393,19 +317,10 @@ mod tests {
     fn sixteen_bits_and_grey_are_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep.png");
-        image::ImageBuffer::<image::Luma<u16>, _>::from_raw(2, 1, vec![0u16, 40000])
-            .unwrap()
-            .save(&path)
-            .unwrap();
+        image::ImageBuffer::<image::Luma<u16>, _>::from_raw(2, 1, vec![0u16, 40000]).unwrap().save(&path).unwrap();
         let picture = Picture::load(&path).unwrap();
-        assert_eq!(
-            (picture.channels, picture.pixel(1, 0)[2]),
-            (3, 40000.0 / 65535.0)
-        );
-        image::ImageBuffer::<image::LumaA<u8>, _>::from_raw(1, 1, vec![51u8, 102])
-            .unwrap()
-            .save(&path)
-            .unwrap();
+        assert_eq!((picture.channels, picture.pixel(1, 0)[2]), (3, 40000.0 / 65535.0));
+        image::ImageBuffer::<image::LumaA<u8>, _>::from_raw(1, 1, vec![51u8, 102]).unwrap().save(&path).unwrap();
         assert_eq!(Picture::load(&path).unwrap().values, [0.2, 0.2, 0.2, 0.4]);
     }
 
@@ -429,12 +344,7 @@ mod tests {
 
     #[test]
     fn alpha_is_laid_over() {
-        let p = Picture {
-            width: 1,
-            height: 1,
-            channels: 4,
-            values: vec![0.5, 0.0, 1.0, 0.5],
-        };
+        let p = Picture { width: 1, height: 1, channels: 4, values: vec![0.5, 0.0, 1.0, 0.5] };
         assert_eq!(p.over(Background::White).values, [0.75, 0.5, 1.0]);
         assert_eq!(p.over(Background::Black).values, [0.25, 0.0, 0.5]);
         assert_eq!(p.over(Background::Keep), p);
@@ -442,12 +352,9 @@ mod tests {
 
     /// A JPEG with an EXIF block that says "turn by 90 degrees" (orientation 6).
     fn turned_jpeg(path: &Path) {
-        Picture::from_fn(8, 4, 3, |x, _, _| x as f32 / 7.0)
-            .save(path)
-            .unwrap();
+        Picture::from_fn(8, 4, 3, |x, _, _| x as f32 / 7.0).save(path).unwrap();
         let bytes = std::fs::read(path).unwrap();
-        let mut exif =
-            b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
+        let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
         let mut out = bytes[..2].to_vec();
         out.extend([0xff, 0xe1]);
         out.extend(((exif.len() + 2) as u16).to_be_bytes());
@@ -463,14 +370,8 @@ mod tests {
         turned_jpeg(&path);
         let size = |p: Picture| (p.width, p.height);
         assert_eq!(size(Picture::load(&path).unwrap()), (4, 8));
-        assert_eq!(
-            size(Picture::load_for_camera(&path, Some((80, 40))).unwrap()),
-            (8, 4)
-        );
-        assert_eq!(
-            size(Picture::load_for_camera(&path, Some((40, 80))).unwrap()),
-            (4, 8)
-        );
+        assert_eq!(size(Picture::load_for_camera(&path, Some((80, 40))).unwrap()), (8, 4));
+        assert_eq!(size(Picture::load_for_camera(&path, Some((40, 80))).unwrap()), (4, 8));
         assert_eq!(size(Picture::load_for_camera(&path, None).unwrap()), (4, 8));
     }
 

@@ -7,14 +7,8 @@ const INK: [f32; 3] = [0.16, 0.17, 0.20];
 const GRID: [f32; 3] = [0.89, 0.90, 0.92];
 const FAINT: [f32; 3] = [0.45, 0.47, 0.51];
 /// Colours that people with any colour vision tell apart (M. Okabe and K. Ito, 2008), reordered.
-const COLOURS: [[u8; 3]; 6] = [
-    [0, 114, 178],
-    [213, 94, 0],
-    [0, 158, 115],
-    [204, 121, 167],
-    [230, 159, 0],
-    [86, 180, 233],
-];
+const COLOURS: [[u8; 3]; 6] =
+    [[0, 114, 178], [213, 94, 0], [0, 158, 115], [204, 121, 167], [230, 159, 0], [86, 180, 233]];
 
 /// One axis of a plot.
 #[derive(Clone, Debug, Default)]
@@ -72,8 +66,7 @@ struct Scale {
 impl Scale {
     fn position(&self, value: f64) -> Option<f64> {
         let v = self.transform(value);
-        v.is_finite()
-            .then(|| (v - self.low) / (self.high - self.low))
+        v.is_finite().then(|| (v - self.low) / (self.high - self.low))
     }
 
     fn transform(&self, value: f64) -> f64 {
@@ -88,27 +81,15 @@ impl Scale {
 
     /// The range of the values, widened a little; `[0, 1]` where there are none.
     fn of(log: bool, margin: f64, values: impl Iterator<Item = f64>) -> Scale {
-        let mut scale = Scale {
-            log,
-            low: f64::INFINITY,
-            high: f64::NEG_INFINITY,
-        };
-        for v in values
-            .map(|v| scale.transform(v))
-            .filter(|v| v.is_finite())
-            .collect::<Vec<_>>()
-        {
+        let mut scale = Scale { log, low: f64::INFINITY, high: f64::NEG_INFINITY };
+        for v in values.map(|v| scale.transform(v)).filter(|v| v.is_finite()).collect::<Vec<_>>() {
             scale.low = scale.low.min(v);
             scale.high = scale.high.max(v);
         }
         if scale.low > scale.high {
             (scale.low, scale.high) = (0.0, 1.0);
         }
-        let least = if log {
-            0.05
-        } else {
-            scale.low.abs().max(1e-12) * 1e-3
-        };
+        let least = if log { 0.05 } else { scale.low.abs().max(1e-12) * 1e-3 };
         let span = (scale.high - scale.low).max(least);
         scale.low -= span * margin;
         scale.high += span * margin;
@@ -128,11 +109,7 @@ impl Scale {
                 .map(|e| (place(e), "10".to_string(), Some(format!("{e}"))))
                 .collect();
         }
-        let (low, high) = if self.log {
-            (10f64.powf(self.low), 10f64.powf(self.high))
-        } else {
-            (self.low, self.high)
-        };
+        let (low, high) = if self.log { (10f64.powf(self.low), 10f64.powf(self.high)) } else { (self.low, self.high) };
         let step = round_step((high - low) / about as f64);
         let first = (low / step - 1e-9).ceil() as i64;
         let last = (high / step + 1e-9).floor() as i64;
@@ -158,11 +135,7 @@ impl Scale {
 /// The nearest of 1, 2, 5 times a power of ten that is not smaller.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    [1.0, 2.0, 5.0, 10.0]
-        .map(|m| m * power)
-        .into_iter()
-        .find(|s| *s >= step * 0.999)
-        .unwrap_or(step)
+    [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|s| *s >= step * 0.999).unwrap_or(step)
 }
 
 /// A tick's number with as many digits as the step needs; thousands and millions as k and M.
@@ -180,11 +153,7 @@ fn number(value: f64, step: f64) -> String {
     }
     let digits = (-(step / scale).log10().floor()).clamp(0.0, 6.0) as usize;
     let text = format!("{:.*}", digits, value / scale);
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.')
-    } else {
-        &text
-    };
+    let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
     format!("{text}{suffix}")
 }
 
@@ -210,10 +179,7 @@ impl LinePlot {
     /// # Panics
     /// If it is smaller than 160 by 120 pixels.
     pub fn draw(&self, width: usize, height: usize) -> Picture {
-        assert!(
-            width >= 160 && height >= 120,
-            "a plot needs at least 160 by 120 pixels"
-        );
+        assert!(width >= 160 && height >= 120, "a plot needs at least 160 by 120 pixels");
         let size = (height as f32 / 50.0).clamp(7.0, 16.0);
         let mut picture = Picture::new(width, height, 3);
         picture.values.fill(1.0);
@@ -223,11 +189,7 @@ impl LinePlot {
         let frame = Frame {
             left: size * 7.5,
             right: width as f32 - size * 2.5,
-            top: if self.title.is_empty() {
-                size * 2.0
-            } else {
-                size * 4.2
-            },
+            top: if self.title.is_empty() { size * 2.0 } else { size * 4.2 },
             bottom: height as f32 - size * 5.2,
             size,
         };
@@ -236,15 +198,7 @@ impl LinePlot {
             let colour = COLOURS[i % COLOURS.len()].map(|c| f32::from(c) / 255.0);
             let thickness = (size / 5.5).max(1.4);
             if series.smoothing > 0.0 {
-                frame.draw_line(
-                    &mut picture,
-                    &x,
-                    &y,
-                    &series.points,
-                    thickness * 0.7,
-                    colour,
-                    0.28,
-                );
+                frame.draw_line(&mut picture, &x, &y, &series.points, thickness * 0.7, colour, 0.28);
                 let mean = smooth(&series.points, series.smoothing.min(0.9999));
                 frame.draw_line(&mut picture, &x, &y, &mean, thickness, colour, 1.0);
             } else {
@@ -258,23 +212,9 @@ impl LinePlot {
     fn draw_words(&self, picture: &mut Picture, frame: &Frame) {
         let size = frame.size;
         let middle = (frame.left + frame.right) / 2.0;
-        canvas::text(
-            picture,
-            &self.title,
-            [middle, size * 2.7],
-            size * 1.25,
-            Align::Middle,
-            INK,
-        );
+        canvas::text(picture, &self.title, [middle, size * 2.7], size * 1.25, Align::Middle, INK);
         let below = picture.height as f32 - size * 1.1;
-        canvas::text(
-            picture,
-            &self.x.label,
-            [middle, below],
-            size,
-            Align::Middle,
-            INK,
-        );
+        canvas::text(picture, &self.x.label, [middle, below], size, Align::Middle, INK);
         let beside = [size * 1.9, (frame.top + frame.bottom) / 2.0];
         canvas::text_upwards(picture, &self.y.label, beside, size, Align::Middle, INK);
 
@@ -288,39 +228,20 @@ impl LinePlot {
         if named.is_empty() {
             return;
         }
-        let widest = named
-            .iter()
-            .map(|(_, n)| canvas::text_width(n, size))
-            .fold(0.0, f32::max);
+        let widest = named.iter().map(|(_, n)| canvas::text_width(n, size)).fold(0.0, f32::max);
         let (box_width, line) = (widest + size * 5.0, size * 2.0);
         let box_height = line * named.len() as f32 + size;
         let corner = [frame.right - box_width - size, frame.top + size];
         let end = [corner[0] + box_width, corner[1] + box_height];
         canvas::fill(picture, corner, end, [1.0; 3], 0.85);
-        let outline = [
-            corner,
-            [end[0], corner[1]],
-            end,
-            [corner[0], end[1]],
-            corner,
-        ];
+        let outline = [corner, [end[0], corner[1]], end, [corner[0], end[1]], corner];
         canvas::polyline(picture, &outline, 1.0, GRID, 1.0);
         for (row, (i, name)) in named.into_iter().enumerate() {
             let colour = COLOURS[i % COLOURS.len()].map(|c| f32::from(c) / 255.0);
             let base = corner[1] + line * (row as f32 + 1.0);
-            let dash = [
-                [corner[0] + size, base - size * 0.45],
-                [corner[0] + size * 3.0, base - size * 0.45],
-            ];
+            let dash = [[corner[0] + size, base - size * 0.45], [corner[0] + size * 3.0, base - size * 0.45]];
             canvas::polyline(picture, &dash, size / 4.0, colour, 1.0);
-            canvas::text(
-                picture,
-                name,
-                [corner[0] + size * 4.0, base],
-                size,
-                Align::Left,
-                INK,
-            );
+            canvas::text(picture, name, [corner[0] + size * 4.0, base], size, Align::Left, INK);
         }
     }
 }
@@ -336,77 +257,35 @@ struct Frame {
 
 impl Frame {
     fn place(&self, x: f64, y: f64) -> [f32; 2] {
-        [
-            self.left + (self.right - self.left) * x as f32,
-            self.bottom - (self.bottom - self.top) * y as f32,
-        ]
+        [self.left + (self.right - self.left) * x as f32, self.bottom - (self.bottom - self.top) * y as f32]
     }
 
     fn draw_grid(&self, picture: &mut Picture, x: &Scale, y: &Scale) {
         let size = self.size;
         for p in y.minor() {
-            canvas::polyline(
-                picture,
-                &[self.place(0.0, p), self.place(1.0, p)],
-                0.4,
-                GRID,
-                1.0,
-            );
+            canvas::polyline(picture, &[self.place(0.0, p), self.place(1.0, p)], 0.4, GRID, 1.0);
         }
         for p in x.minor() {
-            canvas::polyline(
-                picture,
-                &[self.place(p, 0.0), self.place(p, 1.0)],
-                0.4,
-                GRID,
-                1.0,
-            );
+            canvas::polyline(picture, &[self.place(p, 0.0), self.place(p, 1.0)], 0.4, GRID, 1.0);
         }
         let columns = ((self.right - self.left) / (size * 9.0)).max(2.0) as usize;
         for (p, label, exponent) in x.ticks(columns) {
             let foot = self.place(p, 0.0);
             canvas::polyline(picture, &[foot, self.place(p, 1.0)], 1.0, GRID, 1.0);
-            canvas::polyline(
-                picture,
-                &[foot, [foot[0], foot[1] + size * 0.5]],
-                1.0,
-                FAINT,
-                1.0,
-            );
+            canvas::polyline(picture, &[foot, [foot[0], foot[1] + size * 0.5]], 1.0, FAINT, 1.0);
             let raised = canvas::text_width(exponent.as_deref().unwrap_or(""), size * 0.7);
-            let end = [
-                foot[0] + (canvas::text_width(&label, size) - raised) / 2.0,
-                foot[1] + size * 2.0,
-            ];
+            let end = [foot[0] + (canvas::text_width(&label, size) - raised) / 2.0, foot[1] + size * 2.0];
             power(picture, &label, exponent.as_deref(), end, size);
         }
         let rows = ((self.bottom - self.top) / (size * 4.5)).max(2.0) as usize;
         for (p, label, exponent) in y.ticks(rows) {
             let foot = self.place(0.0, p);
             canvas::polyline(picture, &[foot, self.place(1.0, p)], 1.0, GRID, 1.0);
-            canvas::polyline(
-                picture,
-                &[foot, [foot[0] - size * 0.5, foot[1]]],
-                1.0,
-                FAINT,
-                1.0,
-            );
-            let raised = exponent
-                .as_ref()
-                .map_or(0.0, |e| canvas::text_width(e, size * 0.7) + size * 0.3);
-            power(
-                picture,
-                &label,
-                exponent.as_deref(),
-                [foot[0] - size - raised, foot[1] + size * 0.5],
-                size,
-            );
+            canvas::polyline(picture, &[foot, [foot[0] - size * 0.5, foot[1]]], 1.0, FAINT, 1.0);
+            let raised = exponent.as_ref().map_or(0.0, |e| canvas::text_width(e, size * 0.7) + size * 0.3);
+            power(picture, &label, exponent.as_deref(), [foot[0] - size - raised, foot[1] + size * 0.5], size);
         }
-        let corner = [
-            self.place(0.0, 1.0),
-            self.place(0.0, 0.0),
-            self.place(1.0, 0.0),
-        ];
+        let corner = [self.place(0.0, 1.0), self.place(0.0, 0.0), self.place(1.0, 0.0)];
         canvas::polyline(picture, &corner, 1.2, FAINT, 1.0);
     }
 
@@ -458,67 +337,32 @@ mod tests {
 
     #[test]
     fn ticks_are_round_numbers() {
-        assert_eq!(
-            labels(false, &[0.0, 1.0], 5),
-            ["0", "0.2", "0.4", "0.6", "0.8", "1"]
-        );
-        assert_eq!(
-            labels(false, &[0.0, 200_000.0], 4),
-            ["0", "50k", "100k", "150k", "200k"]
-        );
-        assert_eq!(
-            labels(true, &[1e-4, 1.0], 5),
-            ["10^-4", "10^-3", "10^-2", "10^-1", "10^0"]
-        );
+        assert_eq!(labels(false, &[0.0, 1.0], 5), ["0", "0.2", "0.4", "0.6", "0.8", "1"]);
+        assert_eq!(labels(false, &[0.0, 200_000.0], 4), ["0", "50k", "100k", "150k", "200k"]);
+        assert_eq!(labels(true, &[1e-4, 1.0], 5), ["10^-4", "10^-3", "10^-2", "10^-1", "10^0"]);
         assert_eq!(labels(true, &[20.0, 41.0], 4), ["20", "30", "40"]);
     }
 
     #[test]
     fn smoothing_has_no_pull_from_its_start() {
         let points: Vec<(f64, f64)> = (0..50).map(|i| (f64::from(i), 3.0)).collect();
-        assert!(
-            smooth(&points, 0.95)
-                .iter()
-                .all(|p| (p.1 - 3.0).abs() < 1e-12)
-        );
+        assert!(smooth(&points, 0.95).iter().all(|p| (p.1 - 3.0).abs() < 1e-12));
         assert!(smooth(&[(0.0, f64::NAN), (1.0, 2.0)], 0.5)[0].1.is_nan());
     }
 
     #[test]
     fn lines_appear_where_their_values_are() {
-        let series = |points| {
-            vec![Series {
-                name: String::new(),
-                points,
-                smoothing: 0.0,
-            }]
-        };
-        let mut plot = LinePlot {
-            series: series(vec![(0.0, 0.0), (10.0, 10.0)]),
-            ..LinePlot::default()
-        };
-        let blue =
-            |p: &Picture, x: usize, y: usize| p.pixel(x, y)[0] < 0.3 && p.pixel(x, y)[2] > 0.5;
+        let series = |points| vec![Series { name: String::new(), points, smoothing: 0.0 }];
+        let mut plot = LinePlot { series: series(vec![(0.0, 0.0), (10.0, 10.0)]), ..LinePlot::default() };
+        let blue = |p: &Picture, x: usize, y: usize| p.pixel(x, y)[0] < 0.3 && p.pixel(x, y)[2] > 0.5;
         let picture = plot.draw(400, 300);
-        let count = (0..400)
-            .flat_map(|x| (0..300).map(move |y| (x, y)))
-            .filter(|&(x, y)| blue(&picture, x, y))
-            .count();
+        let count = (0..400).flat_map(|x| (0..300).map(move |y| (x, y))).filter(|&(x, y)| blue(&picture, x, y)).count();
         assert!(count > 250, "{count}");
         // Nothing to draw, one point, values that are not numbers: still a picture.
-        for points in [
-            vec![],
-            vec![(1.0, 1.0)],
-            vec![(0.0, f64::NAN), (1.0, f64::INFINITY), (2.0, -1.0)],
-        ] {
+        for points in [vec![], vec![(1.0, 1.0)], vec![(0.0, f64::NAN), (1.0, f64::INFINITY), (2.0, -1.0)]] {
             plot.series = series(points);
             plot.y.log = !plot.y.log;
-            assert!(
-                plot.draw(200, 150)
-                    .values
-                    .iter()
-                    .all(|v| (0.0..=1.0).contains(v))
-            );
+            assert!(plot.draw(200, 150).values.iter().all(|v| (0.0..=1.0).contains(v)));
         }
     }
 }

@@ -13,10 +13,7 @@ const INK: [f32; 3] = [0.15, 0.16, 0.18];
 /// # Panics
 /// If there are no pictures or no columns.
 pub fn sheet(pictures: &[(&Picture, &str)], columns: usize) -> Picture {
-    assert!(
-        !pictures.is_empty() && columns > 0,
-        "a sheet has pictures and columns"
-    );
+    assert!(!pictures.is_empty() && columns > 0, "a sheet has pictures and columns");
     let columns = columns.min(pictures.len());
     let rows = pictures.len().div_ceil(columns);
     let width = pictures.iter().map(|(p, _)| p.width).max().unwrap_or(1);
@@ -58,21 +55,12 @@ mod tests {
     fn pictures_lie_in_rows_with_captions_below() {
         let red = Picture::from_fn(40, 30, 3, |_, _, c| if c == 0 { 1.0 } else { 0.0 });
         let grey = Picture::from_fn(20, 30, 1, |_, _, _| 0.5);
-        let out = sheet(
-            &[
-                (&red, "a caption that is too long for it"),
-                (&grey, "b"),
-                (&red, ""),
-            ],
-            2,
-        );
+        let out = sheet(&[(&red, "a caption that is too long for it"), (&grey, "b"), (&red, "")], 2);
         assert_eq!((out.width, out.height), (2 * 46 + 6, 2 * (30 + 12 + 6) + 6));
         assert_eq!(out.pixel(6, 6), [1.0, 0.0, 0.0]);
         assert_eq!(out.pixel(6 + 46 + 10, 6), [0.5; 3]);
         let dark = |x: std::ops::Range<usize>| {
-            x.flat_map(|x| (37..47).map(move |y| (x, y)))
-                .filter(|&(x, y)| out.pixel(x, y)[1] < 0.6)
-                .count()
+            x.flat_map(|x| (37..47).map(move |y| (x, y))).filter(|&(x, y)| out.pixel(x, y)[1] < 0.6).count()
         };
         assert!(dark(6..46) > 20 && dark(52..92) > 3);
         assert_eq!(sheet(&[(&grey, "")], 5).height, 42);

@@ -6,8 +6,7 @@ use std::time::Duration;
 use image::codecs::gif::{GifEncoder, Repeat};
 use openh264::OpenH264API;
 use openh264::encoder::{
-    Complexity, Encoder, EncoderConfig, FrameRate, IntraFramePeriod, QpRange, RateControlMode,
-    UsageType, VuiConfig,
+    Complexity, Encoder, EncoderConfig, FrameRate, IntraFramePeriod, QpRange, RateControlMode, UsageType, VuiConfig,
 };
 use openh264::formats::YUVSlices;
 
@@ -36,16 +35,9 @@ impl Mp4Writer {
     ///
     /// # Errors
     /// A size above 3840x2160, or a rate that is not positive.
-    pub fn new(
-        path: &Path,
-        width: usize,
-        height: usize,
-        rate: f64,
-    ) -> Result<Mp4Writer, DataError> {
+    pub fn new(path: &Path, width: usize, height: usize, rate: f64) -> Result<Mp4Writer, DataError> {
         if !(rate > 0.0 && rate <= 1000.0) {
-            return Err(DataError::Options(format!(
-                "a video of {rate} frames a second; give 1 to 1000"
-            )));
+            return Err(DataError::Options(format!("a video of {rate} frames a second; give 1 to 1000")));
         }
         let (long, short) = (width.max(height), width.min(height));
         if short == 0 || long > 3840 || short > 2160 {
@@ -66,10 +58,8 @@ impl Mp4Writer {
             .scene_change_detect(false)
             .num_threads(1)
             .vui(VuiConfig::bt709());
-        let encoder =
-            Encoder::with_api_config(OpenH264API::from_source(), config).map_err(|e| {
-                DataError::format(path, format!("the video encoder does not start: {e}"))
-            })?;
+        let encoder = Encoder::with_api_config(OpenH264API::from_source(), config)
+            .map_err(|e| DataError::format(path, format!("the video encoder does not start: {e}")))?;
         let even = |size: usize| size.max(16).next_multiple_of(2);
         let (width, height) = (even(width), even(height));
         let track = Track {
@@ -80,13 +70,7 @@ impl Mp4Writer {
             picture: Vec::new(),
             samples: Vec::new(),
         };
-        Ok(Mp4Writer {
-            path: path.to_path_buf(),
-            width,
-            height,
-            encoder,
-            track,
-        })
+        Ok(Mp4Writer { path: path.to_path_buf(), width, height, encoder, track })
     }
 
     /// Adds a frame; alpha is laid over white.
@@ -110,21 +94,12 @@ impl Mp4Writer {
         }
         let [luma, blue, red] = planes(frame, self.width, self.height);
         let half = self.width / 2;
-        let source = YUVSlices::new(
-            (&luma, &blue, &red),
-            (self.width, self.height),
-            (self.width, half, half),
-        );
-        let stream = self.encoder.encode(&source).map_err(|e| {
-            DataError::format(
-                &self.path,
-                format!("the video encoder refused a frame: {e}"),
-            )
-        })?;
-        let mut sample = Sample {
-            bytes: Vec::new(),
-            key: false,
-        };
+        let source = YUVSlices::new((&luma, &blue, &red), (self.width, self.height), (self.width, half, half));
+        let stream = self
+            .encoder
+            .encode(&source)
+            .map_err(|e| DataError::format(&self.path, format!("the video encoder refused a frame: {e}")))?;
+        let mut sample = Sample { bytes: Vec::new(), key: false };
         for layer in (0..stream.num_layers()).filter_map(|i| stream.layer(i)) {
             for unit in (0..layer.nal_count()).filter_map(|i| layer.nal_unit(i)) {
                 // Each unit comes behind a start code, 0 0 1 or 0 0 0 1.
@@ -152,17 +127,11 @@ impl Mp4Writer {
     /// No frames, more than 4 GiB, or a file that cannot be written.
     pub fn finish(self) -> Result<(), DataError> {
         if self.track.samples.is_empty() {
-            return Err(DataError::format(
-                &self.path,
-                "a video needs at least one frame",
-            ));
+            return Err(DataError::format(&self.path, "a video needs at least one frame"));
         }
         let total: usize = self.track.samples.iter().map(|s| s.bytes.len()).sum();
         if total >= u32::MAX as usize - (1 << 24) {
-            return Err(DataError::format(
-                &self.path,
-                "the video is larger than 4 GiB; make it shorter",
-            ));
+            return Err(DataError::format(&self.path, "the video is larger than 4 GiB; make it shorter"));
         }
         std::fs::write(&self.path, bmff::write(&self.track)).map_err(DataError::io(&self.path))
     }
@@ -176,14 +145,9 @@ fn planes(frame: &Picture, width: usize, height: usize) -> [Vec<u8>; 3] {
     let rgb = frame.rgb();
     let split = |x: usize, y: usize| {
         let p = rgb.pixel(x.min(rgb.width - 1), y.min(rgb.height - 1));
-        let [r, g, b] =
-            [p[0], p[1], p[2]].map(|v| if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) });
+        let [r, g, b] = [p[0], p[1], p[2]].map(|v| if v.is_nan() { 0.0 } else { v.clamp(0.0, 1.0) });
         let y = KR * r + (1.0 - KR - KB) * g + KB * b;
-        [
-            y,
-            (b - y) / (2.0 * (1.0 - KB)),
-            (r - y) / (2.0 * (1.0 - KR)),
-        ]
+        [y, (b - y) / (2.0 * (1.0 - KB)), (r - y) / (2.0 * (1.0 - KR))]
     };
     let mut luma = Vec::with_capacity(width * height);
     for y in 0..height {
@@ -193,12 +157,7 @@ fn planes(frame: &Picture, width: usize, height: usize) -> [Vec<u8>; 3] {
     let mut red = Vec::with_capacity(width * height / 4);
     for y in (0..height).step_by(2) {
         for x in (0..width).step_by(2) {
-            let four = [
-                split(x, y),
-                split(x + 1, y),
-                split(x, y + 1),
-                split(x + 1, y + 1),
-            ];
+            let four = [split(x, y), split(x + 1, y), split(x, y + 1), split(x + 1, y + 1)];
             let mean = |k: usize| four.iter().map(|c| c[k]).sum::<f32>() / 4.0;
             blue.push((128.5 + 224.0 * mean(1)) as u8);
             red.push((128.5 + 224.0 * mean(2)) as u8);
@@ -212,9 +171,7 @@ fn planes(frame: &Picture, width: usize, height: usize) -> [Vec<u8>; 3] {
 /// # Errors
 /// As [`Mp4Writer`]: no frames, frames of several sizes, or a file that cannot be written.
 pub fn write_mp4(path: &Path, frames: &[Picture], rate: f64) -> Result<(), DataError> {
-    let first = frames
-        .first()
-        .ok_or_else(|| DataError::format(path, "a video needs at least one frame"))?;
+    let first = frames.first().ok_or_else(|| DataError::format(path, "a video needs at least one frame"))?;
     let mut writer = Mp4Writer::new(path, first.width, first.height, rate)?;
     frames.iter().try_for_each(|frame| writer.push(frame))?;
     writer.finish()
@@ -227,13 +184,9 @@ pub fn write_mp4(path: &Path, frames: &[Picture], rate: f64) -> Result<(), DataE
 /// # Errors
 /// No frames, frames of several sizes, or a file that cannot be written.
 pub fn write_gif(path: &Path, frames: &[Picture], rate: f64) -> Result<(), DataError> {
-    let first = frames
-        .first()
-        .ok_or_else(|| DataError::format(path, "an animation needs at least one frame"))?;
+    let first = frames.first().ok_or_else(|| DataError::format(path, "an animation needs at least one frame"))?;
     if rate.is_nan() || rate <= 0.0 {
-        return Err(DataError::Options(format!(
-            "an animation of {rate} frames a second; give 1 to 50"
-        )));
+        return Err(DataError::Options(format!("an animation of {rate} frames a second; give 1 to 50")));
     }
     let broken = |e: image::ImageError| DataError::format(path, e.to_string());
     let mut bytes = Vec::new();
@@ -250,17 +203,11 @@ pub fn write_gif(path: &Path, frames: &[Picture], rate: f64) -> Result<(), DataE
                     ),
                 ));
             }
-            let rgba: Vec<u8> = frame
-                .rgb_bytes()
-                .chunks_exact(3)
-                .flat_map(|p| [p[0], p[1], p[2], 255])
-                .collect();
+            let rgba: Vec<u8> = frame.rgb_bytes().chunks_exact(3).flat_map(|p| [p[0], p[1], p[2], 255]).collect();
             let buffer = image::RgbaImage::from_raw(frame.width as u32, frame.height as u32, rgba)
                 .ok_or_else(|| DataError::format(path, "a frame's pixels do not fill it"))?;
             let delay = image::Delay::from_saturating_duration(Duration::from_secs_f64(1.0 / rate));
-            encoder
-                .encode_frame(image::Frame::from_parts(buffer, 0, 0, delay))
-                .map_err(broken)?;
+            encoder.encode_frame(image::Frame::from_parts(buffer, 0, 0, delay)).map_err(broken)?;
         }
     }
     std::fs::write(path, bytes).map_err(DataError::io(path))
@@ -290,10 +237,7 @@ mod tests {
         let mut rest = bytes;
         while rest.len() >= 8 {
             let length = u32::from_be_bytes(rest[..4].try_into().unwrap()) as usize;
-            out.push((
-                String::from_utf8_lossy(&rest[4..8]).into_owned(),
-                &rest[8..length],
-            ));
+            out.push((String::from_utf8_lossy(&rest[4..8]).into_owned(), &rest[8..length]));
             rest = &rest[length..];
         }
         assert!(rest.is_empty());
@@ -308,10 +252,7 @@ mod tests {
         write_mp4(&path, &frames, 10.0).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let top = boxes(&bytes);
-        assert_eq!(
-            top.iter().map(|b| b.0.as_str()).collect::<Vec<_>>(),
-            ["ftyp", "moov", "mdat"]
-        );
+        assert_eq!(top.iter().map(|b| b.0.as_str()).collect::<Vec<_>>(), ["ftyp", "moov", "mdat"]);
 
         // Decode what lies in `mdat`, with the parameter sets of `avcC`.
         let at = bytes.windows(4).position(|w| w == b"avcC").unwrap() + 4;
@@ -361,11 +302,7 @@ mod tests {
         let frames = moving(40, 30, 5);
         write_gif(&path, &frames, 20.0).unwrap();
         let file = std::io::BufReader::new(std::fs::File::open(&path).unwrap());
-        let back = image::codecs::gif::GifDecoder::new(file)
-            .unwrap()
-            .into_frames()
-            .collect_frames()
-            .unwrap();
+        let back = image::codecs::gif::GifDecoder::new(file).unwrap().into_frames().collect_frames().unwrap();
         assert_eq!(back.len(), 5);
         assert_eq!(back[0].delay().numer_denom_ms(), (50, 1));
         let bytes = frames[3].rgb_bytes();
@@ -373,11 +310,7 @@ mod tests {
             .buffer()
             .pixels()
             .zip(bytes.chunks_exact(3))
-            .map(|(a, b)| {
-                (0..3)
-                    .map(|c| (f64::from(a[c]) - f64::from(b[c])).powi(2))
-                    .sum::<f64>()
-            })
+            .map(|(a, b)| (0..3).map(|c| (f64::from(a[c]) - f64::from(b[c])).powi(2)).sum::<f64>())
             .sum();
         assert!(error / bytes.len() as f64 <= 60.0, "{error}");
     }
@@ -392,10 +325,7 @@ mod tests {
         let mut frames = moving(32, 32, 1);
         frames.extend(moving(64, 32, 1));
         let error = write_mp4(path, &frames, 30.0).unwrap_err().to_string();
-        assert!(
-            error.contains("frame 1") && error.contains("64x32"),
-            "{error}"
-        );
+        assert!(error.contains("frame 1") && error.contains("64x32"), "{error}");
         assert!(write_gif(path, &frames, 30.0).is_err());
     }
 }

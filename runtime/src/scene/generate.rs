@@ -33,13 +33,7 @@ pub struct HeadOptions {
 
 impl Default for HeadOptions {
     fn default() -> HeadOptions {
-        HeadOptions {
-            resolution: 128,
-            train: 100,
-            val: 8,
-            test: 16,
-            seed: 0,
-        }
+        HeadOptions { resolution: 128, train: 100, val: 8, test: 16, seed: 0 }
     }
 }
 
@@ -66,23 +60,15 @@ pub fn generate_head(folder: &Path, options: &HeadOptions) -> Result<(), DataErr
     }
     let renderer = Renderer::new();
     let camera = Intrinsics::from_angle(options.resolution, options.resolution, CAMERA_ANGLE_X);
-    let splits = [
-        ("train", options.train),
-        ("val", options.val),
-        ("test", options.test),
-    ];
+    let splits = [("train", options.train), ("val", options.val), ("test", options.test)];
     for (index, (name, count)) in splits.into_iter().enumerate() {
         let pictures = folder.join(name);
         std::fs::create_dir_all(&pictures).map_err(DataError::io(&pictures))?;
-        let poses = viewpoints(
-            count,
-            options.seed.wrapping_mul(3).wrapping_add(index as u64),
-        );
-        poses.par_iter().enumerate().try_for_each(|(i, pose)| {
-            renderer
-                .picture(&camera, pose)
-                .save(&pictures.join(format!("r_{i:03}.png")))
-        })?;
+        let poses = viewpoints(count, options.seed.wrapping_mul(3).wrapping_add(index as u64));
+        poses
+            .par_iter()
+            .enumerate()
+            .try_for_each(|(i, pose)| renderer.picture(&camera, pose).save(&pictures.join(format!("r_{i:03}.png"))))?;
         let frames: Vec<_> = poses
             .iter()
             .enumerate()
@@ -94,8 +80,7 @@ pub fn generate_head(folder: &Path, options: &HeadOptions) -> Result<(), DataErr
                 })
             })
             .collect();
-        let file =
-            json!({ "camera_angle_x": CAMERA_ANGLE_X, "near": 2.0, "far": 6.0, "frames": frames });
+        let file = json!({ "camera_angle_x": CAMERA_ANGLE_X, "near": 2.0, "far": 6.0, "frames": frames });
         let path = folder.join(format!("transforms_{name}.json"));
         std::fs::write(&path, format!("{file:#}\n")).map_err(DataError::io(&path))?;
     }
@@ -106,10 +91,7 @@ pub fn generate_head(folder: &Path, options: &HeadOptions) -> Result<(), DataErr
 /// the seed.
 fn viewpoints(count: usize, seed: u64) -> Vec<Pose> {
     let shift = |n: u64| {
-        let mixed = (seed + 1)
-            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-            .wrapping_add(n)
-            ^ seed;
+        let mixed = (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(n) ^ seed;
         (mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f64 / (1u64 << 24) as f64
     };
     let (low, high) = ((-20f64).to_radians().sin(), 50f64.to_radians().sin());
@@ -132,13 +114,7 @@ mod tests {
     use crate::geometry::pose_spherical;
     use crate::media::Background;
 
-    const SMALL: HeadOptions = HeadOptions {
-        resolution: 24,
-        train: 3,
-        val: 1,
-        test: 2,
-        seed: 7,
-    };
+    const SMALL: HeadOptions = HeadOptions { resolution: 24, train: 3, val: 1, test: 2, seed: 7 };
 
     #[test]
     fn a_generated_head_is_a_blender_scene() {
@@ -150,15 +126,9 @@ mod tests {
             let read = |folder: &Path| std::fs::read(folder.join(file)).unwrap();
             assert_eq!(read(&one), read(&two));
         }
-        let keep = LoadOptions {
-            background: Some(Background::Keep),
-            ..LoadOptions::default()
-        };
+        let keep = LoadOptions { background: Some(Background::Keep), ..LoadOptions::default() };
         let scene = load(&one, &keep).unwrap();
-        assert_eq!(
-            (scene.layout, scene.pixel_centre),
-            (Layout::Blender, PixelCentre::Corner)
-        );
+        assert_eq!((scene.layout, scene.pixel_centre), (Layout::Blender, PixelCentre::Corner));
         assert_eq!((scene.near, scene.far), (2.0, 6.0));
         let counts = [Split::Train, Split::Validate, Split::Test].map(|s| scene.indices(s).len());
         assert_eq!(counts, [3, 1, 2]);
@@ -168,10 +138,7 @@ mod tests {
             assert!((-20.1..50.1).contains(&elevation) && (centre.length() - 4.0).abs() < 1e-5);
             // The head is in the middle, nothing in the upper corners.
             assert_eq!(frame.image.pixel(12, 12)[3], 1.0);
-            assert_eq!(
-                (frame.image.pixel(0, 0)[3], frame.image.pixel(23, 0)[3]),
-                (0.0, 0.0)
-            );
+            assert_eq!((frame.image.pixel(0, 0)[3], frame.image.pixel(23, 0)[3]), (0.0, 0.0));
         }
     }
 
@@ -182,10 +149,7 @@ mod tests {
         // Of points of the face: x to the right, y up, in the plane through the eyes.
         let at = |x: f32, y: f32| {
             let scale = camera.fx as f32 / (4.0 - 0.42);
-            let p = front.pixel(
-                (64.0 + x * scale).round() as usize,
-                (64.0 - y * scale).round() as usize,
-            );
+            let p = front.pixel((64.0 + x * scale).round() as usize, (64.0 - y * scale).round() as usize);
             assert_eq!(p[3], 1.0);
             [p[0], p[1], p[2]]
         };
@@ -198,10 +162,7 @@ mod tests {
             assert!(pupil.iter().sum::<f32>() < 1.2, "{pupil:?}");
         }
         let lips = at(0.0, -0.35);
-        assert!(
-            lips[0] - lips[1] > skin[0] - skin[1] + 0.05,
-            "{lips:?} {skin:?}"
-        );
+        assert!(lips[0] - lips[1] > skin[0] - skin[1] + 0.05, "{lips:?} {skin:?}");
         // From behind there is only hair.
         let back = head_picture(&camera, &pose_spherical(0.0, 0.0, 4.0));
         assert!(back.pixel(64, 60)[0] < 0.5);
@@ -220,13 +181,7 @@ mod tests {
     #[test]
     fn senseless_options_are_refused() {
         let folder = Path::new("never-written");
-        for options in [
-            HeadOptions { train: 0, ..SMALL },
-            HeadOptions {
-                resolution: 1,
-                ..SMALL
-            },
-        ] {
+        for options in [HeadOptions { train: 0, ..SMALL }, HeadOptions { resolution: 1, ..SMALL }] {
             assert!(generate_head(folder, &options).is_err());
         }
     }

@@ -55,37 +55,16 @@ pub fn parts(p: Vec3) -> Parts {
     // The head is symmetric but for the hair.
     let m = Vec3::new(p.x.abs(), p.y, p.z);
     let bare = skull(m);
-    Parts {
-        skin: skin(m, bare),
-        eye: sphere(m, EYE, EYE_RADIUS),
-        hair: hair(p, m),
-        cloth: cloth(m),
-    }
+    Parts { skin: skin(m, bare), eye: sphere(m, EYE, EYE_RADIUS), hair: hair(p, m), cloth: cloth(m) }
 }
 
 /// Skull, jaw and neck, without features.
 fn skull(m: Vec3) -> f32 {
     let cranium = ellipsoid(m, Vec3::new(0.0, 0.17, -0.08), Vec3::new(0.41, 0.45, 0.51));
-    let face = ellipsoid(
-        m,
-        Vec3::new(0.0, -0.13, 0.10),
-        Vec3::new(0.335, 0.43, 0.345),
-    );
-    let jaw = rod(
-        m,
-        Vec3::new(0.25, -0.30, 0.02),
-        Vec3::new(0.05, -0.485, 0.285),
-        0.085,
-        0.095,
-    );
+    let face = ellipsoid(m, Vec3::new(0.0, -0.13, 0.10), Vec3::new(0.335, 0.43, 0.345));
+    let jaw = rod(m, Vec3::new(0.25, -0.30, 0.02), Vec3::new(0.05, -0.485, 0.285), 0.085, 0.095);
     let cheek = sphere(m, Vec3::new(0.205, -0.10, 0.27), 0.125);
-    let neck = rod(
-        m,
-        Vec3::new(0.0, -0.35, -0.09),
-        Vec3::new(0.0, -0.85, -0.13),
-        0.195,
-        0.215,
-    );
+    let neck = rod(m, Vec3::new(0.0, -0.35, -0.09), Vec3::new(0.0, -0.85, -0.13), 0.195, 0.215);
     let head = union(cranium, face, 0.18);
     let head = union(head, jaw, 0.14);
     let head = union(head, cheek, 0.12);
@@ -101,23 +80,9 @@ fn skin(m: Vec3, bare: f32) -> f32 {
     if m.z < 0.12 {
         return ear(m, bare);
     }
-    let brow = rod(
-        m,
-        Vec3::new(0.07, 0.125, 0.375),
-        Vec3::new(0.23, 0.125, 0.315),
-        0.05,
-        0.04,
-    );
+    let brow = rod(m, Vec3::new(0.07, 0.125, 0.375), Vec3::new(0.23, 0.125, 0.315), 0.05, 0.04);
     let mut d = union(bare, brow, 0.10);
-    d = difference(
-        d,
-        ellipsoid(
-            m,
-            EYE + Vec3::new(-0.005, 0.005, 0.115),
-            Vec3::new(0.125, 0.075, 0.09),
-        ),
-        0.07,
-    );
+    d = difference(d, ellipsoid(m, EYE + Vec3::new(-0.005, 0.005, 0.115), Vec3::new(0.125, 0.075, 0.09)), 0.07);
     d = union(d, lids(m), 0.025);
     d = union(d, nose(m), 0.05);
     d = mouth(m, d);
@@ -130,36 +95,17 @@ fn skin(m: Vec3, bare: f32) -> f32 {
 fn lids(m: Vec3) -> f32 {
     let q = m - EYE;
     let shell = sphere(m, EYE, EYE_RADIUS + 0.016);
-    let opening = almond(
-        Vec2::new(q.x, q.y + 0.12 * q.x - 0.004),
-        0.086,
-        0.043,
-        0.032,
-    );
+    let opening = almond(Vec2::new(q.x, q.y + 0.12 * q.x - 0.004), 0.086, 0.043, 0.032);
     difference(shell, opening.max(0.02 - q.z), 0.012)
 }
 
 fn nose(m: Vec3) -> f32 {
-    let bridge = rod(
-        m,
-        Vec3::new(0.0, 0.08, 0.385),
-        Vec3::new(0.0, -0.125, 0.515),
-        0.034,
-        0.044,
-    );
+    let bridge = rod(m, Vec3::new(0.0, 0.08, 0.385), Vec3::new(0.0, -0.125, 0.515), 0.034, 0.044);
     let tip = sphere(m, Vec3::new(0.0, -0.145, 0.52), 0.056);
-    let wing = ellipsoid(
-        m,
-        Vec3::new(0.050, -0.165, 0.465),
-        Vec3::new(0.033, 0.033, 0.046),
-    );
+    let wing = ellipsoid(m, Vec3::new(0.050, -0.165, 0.465), Vec3::new(0.033, 0.033, 0.046));
     let d = union(bridge, tip, 0.05);
     let d = union(d, wing, 0.035);
-    let nostril = ellipsoid(
-        m,
-        Vec3::new(0.033, -0.203, 0.49),
-        Vec3::new(0.018, 0.016, 0.026),
-    );
+    let nostril = ellipsoid(m, Vec3::new(0.033, -0.203, 0.49), Vec3::new(0.018, 0.016, 0.026));
     difference(d, nostril, 0.018)
 }
 
@@ -169,37 +115,15 @@ fn parting(m: Vec3) -> f32 {
 }
 
 fn mouth(m: Vec3, d: f32) -> f32 {
-    let muzzle = ellipsoid(
-        m,
-        Vec3::new(0.0, -0.31, 0.325),
-        Vec3::new(0.16, 0.13, 0.105),
-    );
+    let muzzle = ellipsoid(m, Vec3::new(0.0, -0.31, 0.325), Vec3::new(0.16, 0.13, 0.105));
     let mut d = union(d, muzzle, 0.08);
-    let upper = rod(
-        m,
-        Vec3::new(0.022, -0.293, 0.428),
-        Vec3::new(0.108, -0.304, 0.378),
-        0.025,
-        0.011,
-    );
-    let lower = rod(
-        m,
-        Vec3::new(0.0, -0.347, 0.424),
-        Vec3::new(0.100, -0.312, 0.380),
-        0.030,
-        0.012,
-    );
+    let upper = rod(m, Vec3::new(0.022, -0.293, 0.428), Vec3::new(0.108, -0.304, 0.378), 0.025, 0.011);
+    let lower = rod(m, Vec3::new(0.0, -0.347, 0.424), Vec3::new(0.100, -0.312, 0.380), 0.030, 0.012);
     d = union(d, upper, 0.022);
     d = union(d, lower, 0.022);
     let line = Vec2::new(parting(m), m.z - (0.458 - 2.9 * m.x * m.x)).length() - 0.009;
     let groove = line.max(m.x - 0.115);
-    let philtrum = rod(
-        m,
-        Vec3::new(0.0, -0.215, 0.455),
-        Vec3::new(0.0, -0.262, 0.462),
-        0.012,
-        0.014,
-    );
+    let philtrum = rod(m, Vec3::new(0.0, -0.215, 0.455), Vec3::new(0.0, -0.262, 0.462), 0.012, 0.014);
     difference(difference(d, groove, 0.02), philtrum, 0.03)
 }
 
@@ -211,17 +135,9 @@ fn ear(m: Vec3, d: f32) -> f32 {
     let q = m - Vec3::new(0.415, -0.03, -0.07);
     let q = Vec3::new(q.x + 0.35 * q.z, q.y - 0.1 * q.z, q.z + 0.22 * q.y);
     let shell = ellipsoid(q, Vec3::ZERO, Vec3::new(0.034, 0.135, 0.082));
-    let bowl = ellipsoid(
-        q,
-        Vec3::new(0.034, 0.012, 0.012),
-        Vec3::new(0.03, 0.085, 0.045),
-    );
+    let bowl = ellipsoid(q, Vec3::new(0.034, 0.012, 0.012), Vec3::new(0.03, 0.085, 0.045));
     let lobe = sphere(q, Vec3::new(-0.004, -0.12, 0.022), 0.028);
-    let canal = ellipsoid(
-        q,
-        Vec3::new(0.0, -0.03, 0.07),
-        Vec3::new(0.02, 0.035, 0.025),
-    );
+    let canal = ellipsoid(q, Vec3::new(0.0, -0.03, 0.07), Vec3::new(0.02, 0.035, 0.025));
     let shell = union(difference(shell, bowl, 0.025), lobe, 0.03);
     union(d, union(shell, canal, 0.03), 0.03)
 }
@@ -230,24 +146,13 @@ fn ear(m: Vec3, d: f32) -> f32 {
 fn strands(p: Vec3) -> f32 {
     let q = p - Vec3::new(0.06, 0.55, -0.18);
     let angle = q.x.atan2(q.z);
-    let wave =
-        angle + 0.10 * (q.y * 5.0 + 2.0 * angle).sin() + 0.05 * (q.y * 11.0 - 3.0 * angle).sin();
-    (wave * 23.0).sin() * 0.4
-        + (wave * 41.0 + 1.0).sin() * 0.35
-        + (wave * 83.0 + q.y * 6.0).sin() * 0.25
+    let wave = angle + 0.10 * (q.y * 5.0 + 2.0 * angle).sin() + 0.05 * (q.y * 11.0 - 3.0 * angle).sin();
+    (wave * 23.0).sin() * 0.4 + (wave * 41.0 + 1.0).sin() * 0.35 + (wave * 83.0 + q.y * 6.0).sin() * 0.25
 }
 
 fn hair(p: Vec3, m: Vec3) -> f32 {
-    let cap = ellipsoid(
-        m,
-        Vec3::new(0.0, 0.20, -0.105),
-        Vec3::new(0.455, 0.485, 0.535),
-    );
-    let nape = ellipsoid(
-        m,
-        Vec3::new(0.0, -0.10, -0.27),
-        Vec3::new(0.375, 0.40, 0.34),
-    );
+    let cap = ellipsoid(m, Vec3::new(0.0, 0.20, -0.105), Vec3::new(0.455, 0.485, 0.535));
+    let nape = ellipsoid(m, Vec3::new(0.0, -0.10, -0.27), Vec3::new(0.375, 0.40, 0.34));
     let all = union(cap, nape, 0.12);
     if all > 0.15 {
         return all - 0.05;
@@ -256,29 +161,15 @@ fn hair(p: Vec3, m: Vec3) -> f32 {
     let face = ellipsoid(
         p,
         Vec3::new(0.03, -0.17, 0.48),
-        Vec3::new(
-            0.40 - 0.05 * ramp(0.0, 0.4, p.x),
-            0.53 + 0.03 * ramp(-0.1, 0.25, p.x),
-            0.49,
-        ),
+        Vec3::new(0.40 - 0.05 * ramp(0.0, 0.4, p.x), 0.53 + 0.03 * ramp(-0.1, 0.25, p.x), 0.49),
     );
-    let ears = ellipsoid(
-        m,
-        Vec3::new(0.46, -0.10, -0.03),
-        Vec3::new(0.16, 0.175, 0.125),
-    );
+    let ears = ellipsoid(m, Vec3::new(0.46, -0.10, -0.03), Vec3::new(0.16, 0.175, 0.125));
     let end = p.y + 0.335 - 0.10 * ramp(0.1, 0.4, m.x);
     let mut d = difference(all, face, 0.05);
     d = difference(d, ears, 0.03);
     d = difference(d, end, 0.06);
     // A lock that is swept from the parting over the forehead.
-    let sweep = rod(
-        p,
-        Vec3::new(0.17, 0.45, 0.33),
-        Vec3::new(-0.30, 0.27, 0.29),
-        0.075,
-        0.055,
-    );
+    let sweep = rod(p, Vec3::new(0.17, 0.45, 0.33), Vec3::new(-0.30, 0.27, 0.29), 0.075, 0.055);
     d = union(d, sweep, 0.10);
     if d > 0.03 {
         return d - 0.01;
@@ -292,13 +183,7 @@ fn cloth(m: Vec3) -> f32 {
         return m.y + 0.62;
     }
     let shoulders = ellipsoid(m, Vec3::new(0.0, -1.02, -0.13), Vec3::new(0.68, 0.29, 0.27));
-    let slope = rod(
-        m,
-        Vec3::new(0.0, -0.80, -0.14),
-        Vec3::new(0.52, -0.92, -0.14),
-        0.15,
-        0.13,
-    );
+    let slope = rod(m, Vec3::new(0.0, -0.80, -0.14), Vec3::new(0.52, -0.92, -0.14), 0.15, 0.13);
     let d = union(shoulders, slope, 0.12);
     // A round collar, open for the neck, and a level base.
     let ring = Vec2::new(m.x, m.z + 0.125).length() - 0.225;
@@ -325,20 +210,12 @@ pub fn surface(p: Vec3, material: Material) -> Surface {
         Material::Hair => {
             let light = 0.5 + 0.5 * strands(p);
             let colour = linear(0.23, 0.145, 0.10).lerp(linear(0.43, 0.285, 0.19), light * 0.8);
-            Surface {
-                colour,
-                shine: 0.10,
-                gloss: 18.0,
-            }
+            Surface { colour, shine: 0.10, gloss: 18.0 }
         }
         Material::Cloth => {
             let weave = 0.5 + 0.25 * ((p.x * 60.0).sin() + (p.y * 60.0).sin());
             let colour = linear(0.13, 0.33, 0.42).lerp(linear(0.18, 0.41, 0.49), weave);
-            Surface {
-                colour,
-                shine: 0.0,
-                gloss: 1.0,
-            }
+            Surface { colour, shine: 0.0, gloss: 1.0 }
         }
     }
 }
@@ -353,52 +230,30 @@ fn skin_surface(p: Vec3) -> Surface {
     colour = colour.lerp(red, 0.45 * near(Vec3::new(0.23, -0.12, 0.36), 0.20));
     colour = colour.lerp(red, 0.30 * near(Vec3::new(0.0, -0.15, 0.56), 0.12));
     colour = colour.lerp(red, 0.35 * near(Vec3::new(0.45, -0.03, -0.1), 0.15));
-    colour = colour.lerp(
-        linear(0.66, 0.43, 0.38),
-        0.28 * near(EYE + Vec3::new(0.0, 0.0, 0.09), 0.12),
-    );
+    colour = colour.lerp(linear(0.66, 0.43, 0.38), 0.28 * near(EYE + Vec3::new(0.0, 0.0, 0.09), 0.12));
 
     let lips = lips(m);
     let shine = 0.05 + 0.09 * lips;
     colour = colour.lerp(linear(0.73, 0.36, 0.34), lips);
-    let seam =
-        ramp(0.011, 0.003, parting(m).abs()) * ramp(0.118, 0.098, m.x) * ramp(0.33, 0.36, m.z);
+    let seam = ramp(0.011, 0.003, parting(m).abs()) * ramp(0.118, 0.098, m.x) * ramp(0.33, 0.36, m.z);
     colour = colour.lerp(linear(0.36, 0.14, 0.14), 0.85 * seam);
 
     // Lashes along the upper lid's edge, brows above.
     let q = m - EYE;
-    let opening = almond(
-        Vec2::new(q.x, q.y + 0.12 * q.x - 0.004),
-        0.086,
-        0.043,
-        0.032,
-    );
+    let opening = almond(Vec2::new(q.x, q.y + 0.12 * q.x - 0.004), 0.086, 0.043, 0.032);
     let upper = ramp(-0.016, 0.006, q.y + 0.12 * q.x);
     let lash = ramp(0.017, 0.006, opening.abs()) * ramp(0.03, 0.05, q.z) * (0.3 + 0.7 * upper);
-    colour = colour.lerp(
-        linear(0.16, 0.10, 0.08),
-        0.8 * lash * ramp(0.118, 0.112, q.length() - 0.004),
-    );
+    colour = colour.lerp(linear(0.16, 0.10, 0.08), 0.8 * lash * ramp(0.118, 0.112, q.length() - 0.004));
     colour = colour.lerp(linear(0.25, 0.16, 0.11), 0.92 * brow(m));
-    Surface {
-        colour,
-        shine,
-        gloss: 14.0,
-    }
+    Surface { colour, shine, gloss: 14.0 }
 }
 
 fn lips(m: Vec3) -> f32 {
     let below = parting(m);
     let bow = 0.036 + 0.010 * (m.x * 70.0).min(1.0) - 0.0016 / (0.05 + m.x * m.x * 40.0) * 0.25;
     let taper = (1.0 - (m.x / 0.116).powi(2)).max(0.0).sqrt();
-    let height = if below > 0.0 {
-        bow * taper
-    } else {
-        0.052 * taper
-    };
-    ramp(height + 0.006, height - 0.006, below.abs())
-        * ramp(0.30, 0.34, m.z)
-        * ramp(0.0, 0.25, taper)
+    let height = if below > 0.0 { bow * taper } else { 0.052 * taper };
+    ramp(height + 0.006, height - 0.006, below.abs()) * ramp(0.30, 0.34, m.z) * ramp(0.0, 0.25, taper)
 }
 
 fn brow(m: Vec3) -> f32 {
@@ -418,15 +273,10 @@ fn eye_surface(p: Vec3) -> Surface {
     let r = Vec2::new(q.x + 0.05, q.y - 0.01).length();
     let spokes = 0.5 + 0.5 * ((q.y.atan2(q.x + 0.05)) * 23.0).sin();
     let iris = linear(0.24, 0.42, 0.50).lerp(linear(0.42, 0.60, 0.62), spokes * ramp(0.15, 0.4, r));
-    let mut colour =
-        linear(0.95, 0.93, 0.91).lerp(linear(0.88, 0.68, 0.64), 0.5 * ramp(0.45, 0.95, q.x.abs()));
+    let mut colour = linear(0.95, 0.93, 0.91).lerp(linear(0.88, 0.68, 0.64), 0.5 * ramp(0.45, 0.95, q.x.abs()));
     let front = if q.z > 0.0 { 1.0 } else { 0.0 };
     colour = colour.lerp(linear(0.10, 0.17, 0.21), front * ramp(0.50, 0.46, r));
     colour = colour.lerp(iris, front * ramp(0.45, 0.41, r));
     colour = colour.lerp(Vec3::splat(0.006), front * ramp(0.215, 0.185, r));
-    Surface {
-        colour,
-        shine: 0.55,
-        gloss: 90.0,
-    }
+    Surface { colour, shine: 0.55, gloss: 90.0 }
 }

@@ -39,11 +39,7 @@ struct Light {
 
 /// A warm key from the upper left, a cool fill from the right, a rim from behind.
 fn lights() -> [Light; 3] {
-    let light = |x, y, z, colour, shadow| Light {
-        towards: Vec3::new(x, y, z).normalize(),
-        colour,
-        shadow,
-    };
+    let light = |x, y, z, colour, shadow| Light { towards: Vec3::new(x, y, z).normalize(), colour, shadow };
     [
         light(-0.55, 0.75, 0.9, Vec3::new(1.02, 0.97, 0.90), true),
         light(0.9, 0.15, 0.55, Vec3::new(0.26, 0.29, 0.34), false),
@@ -61,10 +57,7 @@ impl Renderer {
                 head::parts(LOW + cell * Vec3::from(at.map(|v| v as f32))).distance()
             })
             .collect();
-        Renderer {
-            grid,
-            slack: cell.length(),
-        }
+        Renderer { grid, slack: cell.length() }
     }
 
     /// The distance between the grid's points, trilinear; outside the box, that of the nearest point of
@@ -117,11 +110,7 @@ impl Renderer {
             Vec3::new(-1.0, 1.0, -1.0),
             Vec3::new(1.0, 1.0, 1.0),
         ];
-        corners
-            .iter()
-            .map(|c| *c * head::parts(p + *c * width).distance())
-            .sum::<Vec3>()
-            .normalize_or(Vec3::Y)
+        corners.iter().map(|c| *c * head::parts(p + *c * width).distance()).sum::<Vec3>().normalize_or(Vec3::Y)
     }
 
     /// How open the surroundings are, from the coarse distances along the normal.
@@ -166,11 +155,7 @@ impl Renderer {
                 0.35 + 0.65 * open
             };
             // Light travels a little way below skin, red the farthest.
-            let wrap = if material == Material::Skin {
-                Vec3::new(0.30, 0.16, 0.12)
-            } else {
-                Vec3::splat(0.05)
-            };
+            let wrap = if material == Material::Skin { Vec3::new(0.30, 0.16, 0.12) } else { Vec3::splat(0.05) };
             let diffuse = ((Vec3::splat(facing) + wrap) / (Vec3::ONE + wrap)).max(Vec3::ZERO);
             light += surface.colour * lamp.colour * diffuse * seen;
             let half = (lamp.towards - direction).normalize_or(normal);
@@ -189,35 +174,31 @@ impl Renderer {
     pub fn picture(&self, camera: &Intrinsics, pose: &Pose) -> Picture {
         let mut picture = Picture::new(camera.width, camera.height, 4);
         let origin = to_head(pose.origin());
-        picture
-            .values
-            .par_chunks_mut(camera.width * 4)
-            .enumerate()
-            .for_each(|(row, line)| {
-                for (column, out) in line.chunks_exact_mut(4).enumerate() {
-                    let samples = |n: usize| -> Vec4 {
-                        let offset = |i: usize| (i as f64 + 0.5) / n as f64 - 0.5;
-                        (0..n * n)
-                            .filter_map(|i| {
-                                let (x, y) = (offset(i % n), offset(i / n));
-                                let d = camera.direction(column as f64 + x, row as f64 + y);
-                                self.sample(origin, to_head(pose.direction(d)), camera)
-                            })
-                            .map(|colour| colour.extend(1.0))
-                            .sum()
-                    };
-                    let mut sum = samples(2);
-                    let mut count = 4.0;
-                    if sum.w > 0.0 && sum.w < 4.0 {
-                        sum = samples(4);
-                        count = 16.0;
-                    }
-                    if sum.w > 0.0 {
-                        out[..3].copy_from_slice(&(sum.truncate() / sum.w).to_array());
-                        out[3] = sum.w / count;
-                    }
+        picture.values.par_chunks_mut(camera.width * 4).enumerate().for_each(|(row, line)| {
+            for (column, out) in line.chunks_exact_mut(4).enumerate() {
+                let samples = |n: usize| -> Vec4 {
+                    let offset = |i: usize| (i as f64 + 0.5) / n as f64 - 0.5;
+                    (0..n * n)
+                        .filter_map(|i| {
+                            let (x, y) = (offset(i % n), offset(i / n));
+                            let d = camera.direction(column as f64 + x, row as f64 + y);
+                            self.sample(origin, to_head(pose.direction(d)), camera)
+                        })
+                        .map(|colour| colour.extend(1.0))
+                        .sum()
+                };
+                let mut sum = samples(2);
+                let mut count = 4.0;
+                if sum.w > 0.0 && sum.w < 4.0 {
+                    sum = samples(4);
+                    count = 16.0;
                 }
-            });
+                if sum.w > 0.0 {
+                    out[..3].copy_from_slice(&(sum.truncate() / sum.w).to_array());
+                    out[3] = sum.w / count;
+                }
+            }
+        });
         picture
     }
 

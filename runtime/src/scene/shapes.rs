@@ -11,11 +11,7 @@ pub fn sphere(p: Vec3, centre: Vec3, radius: f32) -> f32 {
 pub fn ellipsoid(p: Vec3, centre: Vec3, radii: Vec3) -> f32 {
     let q = (p - centre) / radii;
     let (scaled, gradient) = (q.length(), (q / radii).length());
-    if gradient > 1e-9 {
-        scaled * (scaled - 1.0) / gradient
-    } else {
-        -radii.min_element()
-    }
+    if gradient > 1e-9 { scaled * (scaled - 1.0) / gradient } else { -radii.min_element() }
 }
 
 /// A rod from `a` to `b` whose radius runs from `ra` to `rb`.

@@ -13,22 +13,13 @@ fn scene(count: usize) -> Arc<PosedImages> {
         .enumerate()
         .map(|(i, pose)| {
             picture(&folder.path().join(format!("{i}.png")), 10, 8, 3);
-            format!(
-                "{{\"file_path\": \"{i}\", \"transform_matrix\": {}}}",
-                json(pose)
-            )
+            format!("{{\"file_path\": \"{i}\", \"transform_matrix\": {}}}", json(pose))
         })
         .collect();
-    let text = format!(
-        "{{\"camera_angle_x\": 0.7, \"frames\": [{}]}}",
-        frames.join(",")
-    );
+    let text = format!("{{\"camera_angle_x\": 0.7, \"frames\": [{}]}}", frames.join(","));
     std::fs::write(folder.path().join("transforms_train.json"), text).unwrap();
     let scene = load(folder.path(), &LoadOptions::default()).unwrap();
-    assert_eq!(
-        (scene.world, scene.background),
-        (Similarity::IDENTITY, Background::Keep)
-    );
+    assert_eq!((scene.world, scene.background), (Similarity::IDENTITY, Background::Keep));
     Arc::new(scene)
 }
 
@@ -38,32 +29,17 @@ fn pixels(batch: &RayBatch) -> Vec<(u32, usize, usize)> {
         .targets
         .chunks_exact(3)
         .zip(&batch.frames)
-        .map(|(c, frame)| {
-            (
-                *frame,
-                (c[0] * 10.0 + 0.3) as usize,
-                (c[1] * 8.0 + 0.3) as usize,
-            )
-        })
+        .map(|(c, frame)| (*frame, (c[0] * 10.0 + 0.3) as usize, (c[1] * 8.0 + 0.3) as usize))
         .collect()
 }
 
 #[test]
 fn all_images_come_once_an_epoch() {
-    let batches = RayBatches::new(
-        scene(3),
-        RayOptions {
-            seed: 4,
-            ..RayOptions::default()
-        },
-    )
-    .unwrap();
+    let batches = RayBatches::new(scene(3), RayOptions { seed: 4, ..RayOptions::default() }).unwrap();
     assert_eq!(batches.pixels(), 240);
     // 16 rays a step: 15 steps an epoch.
     let epoch = |first: u64| -> Vec<(u32, usize, usize)> {
-        (first..first + 15)
-            .flat_map(|step| pixels(&batches.batch(step, 16)))
-            .collect()
+        (first..first + 15).flat_map(|step| pixels(&batches.batch(step, 16))).collect()
     };
     let (one, two) = (epoch(0), epoch(15));
     assert_eq!(one.iter().collect::<HashSet<_>>().len(), 240);
@@ -77,17 +53,7 @@ fn all_images_come_once_an_epoch() {
 fn batches_depend_on_seed_and_step_alone() {
     let scene = scene(2);
     for mode in [RayMode::OneImage, RayMode::AllImages] {
-        let make = |seed| {
-            RayBatches::new(
-                scene.clone(),
-                RayOptions {
-                    mode,
-                    seed,
-                    precrop: None,
-                },
-            )
-            .unwrap()
-        };
+        let make = |seed| RayBatches::new(scene.clone(), RayOptions { mode, seed, precrop: None }).unwrap();
         let (a, b, other) = (make(1), make(1), make(2));
         let _ = b.batch(3, 8);
         assert_eq!(a.batch(7, 8), b.batch(7, 8));
@@ -98,15 +64,8 @@ fn batches_depend_on_seed_and_step_alone() {
 
 #[test]
 fn one_image_is_drawn_without_repetition_from_the_middle_first() {
-    let precrop = Some(Precrop {
-        steps: 10,
-        fraction: 0.5,
-    });
-    let options = RayOptions {
-        mode: RayMode::OneImage,
-        precrop,
-        seed: 0,
-    };
+    let precrop = Some(Precrop { steps: 10, fraction: 0.5 });
+    let options = RayOptions { mode: RayMode::OneImage, precrop, seed: 0 };
     let batches = RayBatches::new(scene(4), options).unwrap();
     let mut frames = HashSet::new();
     for step in 0..30 {
@@ -115,9 +74,7 @@ fn one_image_is_drawn_without_repetition_from_the_middle_first() {
         assert!(drawn.iter().all(|p| p.0 == drawn[0].0));
         frames.insert(drawn[0].0);
         // Rows H/2 ± 2 of 8, columns W/2 ± 2 of 10.
-        let middle = drawn
-            .iter()
-            .all(|p| (3..7).contains(&p.1) && (2..6).contains(&p.2));
+        let middle = drawn.iter().all(|p| (3..7).contains(&p.1) && (2..6).contains(&p.2));
         assert_eq!(middle, step < 10);
     }
     assert_eq!(frames.len(), 4);
@@ -150,16 +107,7 @@ fn senseless_options_are_refused() {
     let scene = scene(1);
     for fraction in [0.0, 1.5, f64::NAN] {
         let precrop = Some(Precrop { steps: 1, fraction });
-        assert!(
-            RayBatches::new(
-                scene.clone(),
-                RayOptions {
-                    precrop,
-                    ..RayOptions::default()
-                }
-            )
-            .is_err()
-        );
+        assert!(RayBatches::new(scene.clone(), RayOptions { precrop, ..RayOptions::default() }).is_err());
     }
     let mut empty = (*scene).clone();
     empty.frames.clear();

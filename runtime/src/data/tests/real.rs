@@ -19,29 +19,14 @@ fn shared(name: &str) -> Option<PathBuf> {
 #[test]
 fn the_fox() {
     let Some(folder) = shared("fox") else { return };
-    let scene = load(
-        &folder,
-        &LoadOptions {
-            downscale: 3.0,
-            ..LoadOptions::default()
-        },
-    )
-    .unwrap();
-    assert_eq!(
-        (scene.layout, scene.pixel_centre),
-        (Layout::Transforms, PixelCentre::Middle)
-    );
+    let scene = load(&folder, &LoadOptions { downscale: 3.0, ..LoadOptions::default() }).unwrap();
+    assert_eq!((scene.layout, scene.pixel_centre), (Layout::Transforms, PixelCentre::Middle));
     let counts = [Split::Train, Split::Test].map(|s| scene.indices(s).len());
     assert_eq!((counts, scene.background), ([44, 6], Background::Keep));
     let camera = scene.frames[0].camera;
     assert_eq!((camera.width, camera.height), (90, 160));
     assert!((camera.fx - 343.88 / 3.0).abs() < 1e-6);
-    let mean = scene
-        .frames
-        .iter()
-        .map(|f| f.pose.centre().length())
-        .sum::<f64>()
-        / 50.0;
+    let mean = scene.frames.iter().map(|f| f.pose.centre().length()).sum::<f64>() / 50.0;
     assert!((mean - 4.0).abs() < 1e-3);
     // Depths measured in the file's unit by triangulation: 2.2 to 8.4.
     let scale = scene.world.scale as f32;
@@ -49,18 +34,10 @@ fn the_fox() {
     assert!(scene.near < 2.2 * scale && scene.far > 8.4 * scale);
     // Not a full turn: the path sways among the cameras.
     for pose in scene.path(&PathKind::Auto, 30).unwrap() {
-        let nearest = scene
-            .frames
-            .iter()
-            .map(|f| (f.pose.centre() - pose.centre()).length());
+        let nearest = scene.frames.iter().map(|f| (f.pose.centre() - pose.centre()).length());
         assert!(nearest.fold(f64::INFINITY, f64::min) < 1.5);
     }
-    let own = LoadOptions {
-        near: Some(2.0),
-        far: Some(9.0),
-        downscale: 6.0,
-        ..LoadOptions::default()
-    };
+    let own = LoadOptions { near: Some(2.0), far: Some(9.0), downscale: 6.0, ..LoadOptions::default() };
     assert_eq!(load(&folder, &own).unwrap().world.scale, 1.0);
 }
 

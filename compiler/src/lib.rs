@@ -3,5 +3,7 @@
 pub mod axis;
 pub mod graph;
 pub mod language;
+pub mod random;
+pub mod reference;
 pub mod system;
 pub mod tensor;

@@ -205,11 +205,11 @@ impl LinePlot {
                 frame.draw_line(&mut picture, &x, &y, &series.points, thickness, colour, 1.0);
             }
         }
-        self.draw_words(&mut picture, &frame);
+        self.draw_words(&mut picture, &frame, &x, &y);
         picture
     }
 
-    fn draw_words(&self, picture: &mut Picture, frame: &Frame) {
+    fn draw_words(&self, picture: &mut Picture, frame: &Frame, x: &Scale, y: &Scale) {
         let size = frame.size;
         let middle = (frame.left + frame.right) / 2.0;
         canvas::text(picture, &self.title, [middle, size * 2.7], size * 1.25, Align::Middle, INK);
@@ -231,7 +231,15 @@ impl LinePlot {
         let widest = named.iter().map(|(_, n)| canvas::text_width(n, size)).fold(0.0, f32::max);
         let (box_width, line) = (widest + size * 5.0, size * 2.0);
         let box_height = line * named.len() as f32 + size;
-        let corner = [frame.right - box_width - size, frame.top + size];
+        // On the right, above or below: where fewer points are hidden.
+        let left = frame.right - box_width - size;
+        let hidden = |top: f32| {
+            let points = self.series.iter().flat_map(|s| s.points.iter());
+            let places = points.filter_map(|p| Some(frame.place(x.position(p.0)?, y.position(p.1)?)));
+            places.filter(|p| p[0] > left && (top..top + box_height).contains(&p[1])).count()
+        };
+        let (above, below) = (frame.top + size, frame.bottom - size - box_height);
+        let corner = [left, if hidden(below) < hidden(above) { below } else { above }];
         let end = [corner[0] + box_width, corner[1] + box_height];
         canvas::fill(picture, corner, end, [1.0; 3], 0.85);
         let outline = [corner, [end[0], corner[1]], end, [corner[0], end[1]], corner];
@@ -358,6 +366,12 @@ mod tests {
         let picture = plot.draw(400, 300);
         let count = (0..400).flat_map(|x| (0..300).map(move |y| (x, y))).filter(|&(x, y)| blue(&picture, x, y)).count();
         assert!(count > 250, "{count}");
+        // The legend gives way to a line that rises into its corner.
+        let mut rising = plot.clone();
+        rising.series[0].name = "rising".into();
+        let with_legend = rising.draw(400, 300);
+        assert_eq!(with_legend.pixel(370, 40), picture.pixel(370, 40));
+        assert_ne!(with_legend.values, picture.values);
         // Nothing to draw, one point, values that are not numbers: still a picture.
         for points in [vec![], vec![(1.0, 1.0)], vec![(0.0, f64::NAN), (1.0, f64::INFINITY), (2.0, -1.0)]] {
             plot.series = series(points);

@@ -90,8 +90,8 @@ impl Renderer {
             }
             let p = origin + direction * t;
             let coarse = self.coarse(p);
-            if coarse > 2.0 * self.slack {
-                t += (coarse.min(0.4) - self.slack).max(self.slack);
+            if coarse > 1.2 * self.slack {
+                t += coarse.min(0.4) - 0.6 * self.slack;
                 continue;
             }
             let exact = head::parts(p).distance();

@@ -1,0 +1,176 @@
+//! Elementary functions, written once for every code generator.
+//!
+//! An algorithm here is a function over [`Lanes`], a machine with a few dozen elementwise instructions. Run on
+//! [`Scalar`] it computes; run on a code generator it emits the instructions that compute. The CPU and GPU targets
+//! thereby evaluate the same polynomials in the same order, and what the tests prove of the one holds for all
+//! whose instructions round as IEEE 754 prescribes.
+//!
+//! No function has branches, tables, gathers, 64-bit arithmetic or integer multiplication: whatever
+//! vectors a target has, they suffice. Polynomials are minimax fits of this project, with coefficients rounded to
+//! single precision one after the other, the rest refitted each time.
+//!
+//! # Accuracy
+//!
+//! The largest error in units in the last place, against double precision, over all 2³² arguments:
+//!
+//! | function | error | domain, special values |
+//! |---|---|---|
+//! | [`exp`] | 1.01 | all |
+//! | [`exp2`] | 0.81 | all; exact for integers |
+//! | [`expm1`] | 1.40 | all |
+//! | [`log`] | 0.87 | x ≥ 0; -∞ of zeros |
+//! | [`log2`] | 0.99 | x ≥ 0; -∞ of zeros; exact for powers of two |
+//! | [`sigmoid`] | 1.60 | all |
+//! | [`tanh`] | 1.40 | all |
+//! | [`sin`], [`cos`] | 1.62 | \|x\| < 2¹⁷; to 2²² the error is below 2.3; beyond, the phase is zero; NaN of infinities |
+//!
+//! Arguments and results may be subnormal. Zeros keep their sign where the function is odd, infinities have their
+//! limits, NaN and arguments outside the domain give NaN. Code generators must not flush subnormals, reassociate, or contract `mul` and `add`.
+
+mod circular;
+mod exponential;
+mod logarithm;
+mod scalar;
+
+pub use circular::{cos, sin};
+pub use exponential::{exp, exp2, expm1, sigmoid, tanh};
+pub use logarithm::{log, log2};
+pub use scalar::Scalar;
+
+/// The instructions in which the algorithms are written, on vectors of any number of lanes.
+///
+/// Each is elementwise, rounds to nearest even, and takes its operands by value: a value is a register, or a name for one.
+/// Comparisons are *ordered*: false if either side is NaN. Integers wrap.
+pub trait Lanes {
+    /// A vector of f32.
+    type F: Copy;
+    /// A vector of i32.
+    type I: Copy;
+    /// A vector of truth values.
+    type M: Copy;
+
+    /// The same number in every lane.
+    fn constant(&mut self, value: f32) -> Self::F;
+    /// The same integer in every lane.
+    fn integer(&mut self, value: i32) -> Self::I;
+
+    /// `a + b`.
+    fn add(&mut self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a - b`.
+    fn sub(&mut self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b`.
+    fn mul(&mut self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a / b`.
+    fn div(&mut self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, rounded once.
+    fn fma(&mut self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `-a`, also of zeros and NaN: the sign bit is flipped.
+    fn neg(&mut self, a: Self::F) -> Self::F;
+    /// `|a|`: the sign bit is cleared.
+    fn abs(&mut self, a: Self::F) -> Self::F;
+    /// The square root, correctly rounded; NaN of negative numbers.
+    fn sqrt(&mut self, a: Self::F) -> Self::F;
+    /// The nearest integer as a float, ties to even.
+    fn nearest(&mut self, a: Self::F) -> Self::F;
+
+    /// `a < b`.
+    fn lt(&mut self, a: Self::F, b: Self::F) -> Self::M;
+    /// `a <= b`.
+    fn le(&mut self, a: Self::F, b: Self::F) -> Self::M;
+    /// `a == b`.
+    fn eq(&mut self, a: Self::F, b: Self::F) -> Self::M;
+    /// Both.
+    fn and(&mut self, a: Self::M, b: Self::M) -> Self::M;
+    /// Either.
+    fn or(&mut self, a: Self::M, b: Self::M) -> Self::M;
+    /// The opposite truth value.
+    fn not(&mut self, a: Self::M) -> Self::M;
+    /// `yes` where the condition holds, `no` elsewhere.
+    fn select(&mut self, condition: Self::M, yes: Self::F, no: Self::F) -> Self::F;
+
+    /// The bits of a float.
+    fn bits(&mut self, a: Self::F) -> Self::I;
+    /// The float of some bits.
+    fn float(&mut self, a: Self::I) -> Self::F;
+    /// `a + b`.
+    fn add_i(&mut self, a: Self::I, b: Self::I) -> Self::I;
+    /// `a - b`.
+    fn sub_i(&mut self, a: Self::I, b: Self::I) -> Self::I;
+    /// The bits set in both.
+    fn and_i(&mut self, a: Self::I, b: Self::I) -> Self::I;
+    /// The bits set in either.
+    fn or_i(&mut self, a: Self::I, b: Self::I) -> Self::I;
+    /// The bits set in one only.
+    fn xor_i(&mut self, a: Self::I, b: Self::I) -> Self::I;
+    /// Shifts left by a constant less than 32.
+    fn shl(&mut self, a: Self::I, by: u32) -> Self::I;
+    /// Shifts right by a constant less than 32, keeping the sign.
+    fn sar(&mut self, a: Self::I, by: u32) -> Self::I;
+}
+
+/// `c₀ + c₁ x + c₂ x² + …` by Horner's rule.
+fn polynomial<L: Lanes>(l: &mut L, x: L::F, coefficients: &[f32]) -> L::F {
+    let mut terms = coefficients.iter().rev();
+    let highest = *terms.next().expect("a polynomial has a coefficient");
+    let mut sum = l.constant(highest);
+    for &coefficient in terms {
+        let coefficient = l.constant(coefficient);
+        sum = l.fma(sum, x, coefficient);
+    }
+    sum
+}
+
+/// `x + c₀ x³ + c₁ x⁵ + …`. Zero keeps its sign: a sum of zeros is negative only if both are, which is why the product with
+/// the square is added to a positive zero.
+fn odd_polynomial<L: Lanes>(l: &mut L, x: L::F, coefficients: &[f32]) -> L::F {
+    let square = l.mul(x, x);
+    let q = polynomial(l, square, coefficients);
+    let zero = l.constant(0.0);
+    let t = l.fma(square, q, zero);
+    l.fma(x, t, x)
+}
+
+/// 1.5 · 2²³: adding it to a number below 2²² rounds that to an integer, which then stands in the low bits of the sum.
+const ROUNDER: f32 = 12_582_912.0;
+
+/// The sign bit of a float.
+const SIGN: i32 = i32::MIN;
+
+/// The nearest integer to `a + x · scale`, as the [`ROUNDER`] sum whose low bits hold it, and as a float. |a + x · scale| < 2²².
+fn nearest_multiple<L: Lanes>(l: &mut L, x: L::F, scale: f32) -> (L::I, L::F) {
+    let (scale, rounder) = (l.constant(scale), l.constant(ROUNDER));
+    let sum = l.fma(x, scale, rounder);
+    let float = l.sub(sum, rounder);
+    (l.bits(sum), float)
+}
+
+/// An integer of magnitude below 2²² as a float.
+fn small_to_float<L: Lanes>(l: &mut L, a: L::I) -> L::F {
+    let (bits, rounder) = (l.integer(ROUNDER.to_bits() as i32), l.constant(ROUNDER));
+    let sum = l.add_i(a, bits);
+    let sum = l.float(sum);
+    l.sub(sum, rounder)
+}
+
+/// `magnitude` with the sign of `sign`; the magnitude is not negative.
+fn with_sign_of<L: Lanes>(l: &mut L, magnitude: L::F, sign: L::F) -> L::F {
+    let mask = l.integer(SIGN);
+    let (magnitude, sign) = (l.bits(magnitude), l.bits(sign));
+    let sign = l.and_i(sign, mask);
+    let bits = l.or_i(magnitude, sign);
+    l.float(bits)
+}
+
+/// `x` where it is less than `high`, or NaN; `high` elsewhere.
+fn at_most<L: Lanes>(l: &mut L, x: L::F, high: f32) -> L::F {
+    let high = l.constant(high);
+    let above = l.lt(high, x);
+    l.select(above, high, x)
+}
+
+/// `x` where it is more than `low`, or NaN; `low` elsewhere.
+fn at_least<L: Lanes>(l: &mut L, x: L::F, low: f32) -> L::F {
+    let low = l.constant(low);
+    let below = l.lt(x, low);
+    l.select(below, low, x)
+}

@@ -1,0 +1,69 @@
+//! Sine and cosine, by x = kπ + r with |r| ≤ π/2 and one odd polynomial in r.
+
+use super::{Lanes, ROUNDER, polynomial};
+
+/// (sin r - r) / r³ in r² for |r| ≤ 1.9: large arguments are reduced to more than π/2, as 1/π has but 24 bits. The error
+/// is 1.2e-9 of sin r.
+const SIN: [f32; 5] = [-1.6666666e-1, 8.333304e-3, -1.9838431e-4, 2.7437625e-6, -2.2778192e-8];
+
+/// -π in three parts of 24 bits, each rounded towards zero: as all have one sign, zero times them leaves the sign of a zero
+/// they are added to.
+const MINUS_PI: [f32; 3] = [-3.141_592_5, -1.509_957_9e-7, -1.078_060_5e-14];
+
+/// Arguments from here on are too far apart, half a radian, to have a meaningful phase. They are taken as zero.
+const LIMIT: f32 = 4_194_304.0;
+
+/// sin x; of finite |x| ≥ 2²², 0.
+#[inline(always)]
+pub fn sin<L: Lanes>(l: &mut L, x: L::F) -> L::F {
+    let x = bounded(l, x);
+    let (scale, rounder) = (l.constant(std::f32::consts::FRAC_1_PI), l.constant(ROUNDER));
+    let sum = l.fma(x, scale, rounder);
+    let k = l.sub(sum, rounder);
+    sin_of_rest(l, x, sum, k)
+}
+
+/// cos x; of finite |x| ≥ 2²², 1.
+#[inline(always)]
+pub fn cos<L: Lanes>(l: &mut L, x: L::F) -> L::F {
+    let x = bounded(l, x);
+    // cos x = sin(x + π/2): multiples of π are counted from -π/2 on.
+    let (scale, rounder, half) = (l.constant(std::f32::consts::FRAC_1_PI), l.constant(ROUNDER), l.constant(0.5));
+    let turns = l.fma(x, scale, half);
+    let sum = l.add(turns, rounder);
+    let k = l.sub(sum, rounder);
+    let k = l.sub(k, half);
+    sin_of_rest(l, x, sum, k)
+}
+
+/// x, zero beyond the limit, and NaN for infinities and NaN.
+fn bounded<L: Lanes>(l: &mut L, x: L::F) -> L::F {
+    let (magnitude, limit) = (l.abs(x), l.constant(LIMIT));
+    let inside = l.lt(magnitude, limit);
+    let zero = l.sub(x, x);
+    l.select(inside, x, zero)
+}
+
+/// sin(x - kπ), negated if the low bit of `parity` is set.
+fn sin_of_rest<L: Lanes>(l: &mut L, x: L::F, parity: L::F, k: L::F) -> L::F {
+    // The first product is subtracted without rounding: the difference is a multiple of 2⁻²³ below 2.
+    let mut r = x;
+    for part in MINUS_PI {
+        let part = l.constant(part);
+        r = l.fma(k, part, r);
+    }
+    let square = l.mul(r, r);
+    let q = polynomial(l, square, &SIN);
+    // What rounding the square lost counts: near π/2 the derivative by it, of (sin r / r), is -0.13. The
+    // correction is a positive zero at zero, which keeps the sign of r below.
+    let (minus_r, slope) = (l.neg(r), l.constant(0.13));
+    let excess = l.fma(minus_r, r, square);
+    let correction = l.mul(excess, slope);
+    let t = l.fma(square, q, correction);
+    let sine = l.fma(r, t, r);
+    let parity = l.bits(parity);
+    let flip = l.shl(parity, 31);
+    let sine = l.bits(sine);
+    let sine = l.xor_i(sine, flip);
+    l.float(sine)
+}

@@ -17,3 +17,15 @@ fn the_networks_have_the_papers_number_of_parameters() {
         program.graph.verify().unwrap_or_else(|error| panic!("{error}"));
     }
 }
+
+#[test]
+fn the_spec_of_a_run_stands_by_itself() {
+    let overrides = Overrides::none().preset("quick").set("ray", 64);
+    let spec = nerf();
+    let text = spec.flattened(&overrides).unwrap_or_else(|errors| panic!("{errors}"));
+    let alone =
+        Spec::parse("run.ron", &text, &|_| panic!("it uses other files")).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let (system, again) = (spec.system(&overrides).unwrap(), alone.system(&Overrides::none()).unwrap());
+    assert_eq!(format!("{system:?}"), format!("{again:?}"));
+    assert_eq!(alone.flattened(&Overrides::none()).unwrap(), text);
+}

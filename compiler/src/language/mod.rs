@@ -37,6 +37,8 @@ mod diagnostics;
 mod document;
 mod elaborate;
 mod equation;
+mod print;
+mod read;
 mod scalar;
 mod schema;
 mod settings;

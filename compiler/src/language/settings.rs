@@ -4,9 +4,9 @@ use super::{
     diagnostics::{Problem, Sources, Span},
     document,
     equation::{Expression, ExpressionKind},
+    read,
     scalar::{Scalar, evaluate},
     spec::Spec,
-    structure,
 };
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ fn set_value(source: u32, start: u32, value: &str, problems: &mut Vec<Problem>) 
     let quoted = format!("{value:?}");
     let mut found = Vec::new();
     let expression = match document::parse(source, &quoted) {
-        Ok(node) => structure::read_setting(&node, &mut found),
+        Ok(node) => read::read_setting(&node, &mut found),
         Err(problem) => {
             found.push(problem);
             None

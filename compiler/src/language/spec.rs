@@ -4,7 +4,8 @@ use super::{
     diagnostics::{Diagnostics, Problem, Sources, Span},
     document,
     equation::{Expression, Function},
-    structure::{self, Entries, Entry, File, Module},
+    read,
+    structure::{Entries, Entry, File, Module},
 };
 use indexmap::IndexMap;
 use std::{
@@ -102,13 +103,32 @@ impl Spec {
         }
         let mut own = spec.system.clone();
         spec.merge(&mut own, &mut problems);
-        for (name, entry) in &spec.constants {
-            if let Some(size) = spec.sizes.get(name) {
-                let problem = Problem::new(entry.span, format!("`{name}` is a size as well as a constant"));
-                problems.push(problem.other(size.span, "the size"));
+        spec.clashes(&mut problems);
+        if problems.is_empty() { Ok(spec) } else { Err(Diagnostics::new(&spec.sources, problems)) }
+    }
+
+    /// Names that equations could not tell apart.
+    fn clashes(&self, problems: &mut Vec<Problem>) {
+        fn places<'e, T>(
+            entries: &'e Entries<T>,
+            kind: &'static str,
+        ) -> impl Iterator<Item = (&'e str, Span, &'static str)> {
+            entries.iter().map(move |(name, entry)| (name.as_str(), entry.span, kind))
+        }
+        let mut seen: IndexMap<&str, (Span, &str)> = IndexMap::new();
+        let sizes = places(&self.sizes, "a size").chain(places(&self.constants, "a constant"));
+        let system = places(&self.system.schedules, "a schedule").chain(places(&self.system.models, "a model"));
+        for (name, span, kind) in sizes.chain(system) {
+            match seen.get(name) {
+                Some((first, other)) => {
+                    let problem = Problem::new(span, format!("`{name}` is {kind} as well as {other}"));
+                    problems.push(problem.other(*first, *other));
+                }
+                None => {
+                    seen.insert(name, (span, kind));
+                }
             }
         }
-        if problems.is_empty() { Ok(spec) } else { Err(Diagnostics::new(&spec.sources, problems)) }
     }
 
     fn merge(&mut self, file: &mut File, problems: &mut Vec<Problem>) {
@@ -136,7 +156,7 @@ impl Spec {
             }
         }
         if let Some(text) = &file.function_text {
-            self.function_text.push_str(text);
+            self.function_text.push_str(text.trim_end());
             self.function_text.push('\n');
         }
     }
@@ -155,7 +175,7 @@ impl Gatherer<'_> {
     fn file(&mut self, path: &Path, text: &str, open: &mut Vec<PathBuf>) -> Option<File> {
         let source = self.sources.add(&path.display().to_string(), text);
         let file = match document::parse(source, text) {
-            Ok(node) => structure::read_file(&node, &mut self.problems)?,
+            Ok(node) => read::read_file(&node, &mut self.problems)?,
             Err(problem) => {
                 self.problems.push(problem);
                 return None;

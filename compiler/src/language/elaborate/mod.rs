@@ -1,30 +1,33 @@
 //! Elaboration: a spec with its sizes put in, as graphs.
 
 pub(super) mod builtin;
+mod call;
+mod input;
 mod network;
 mod program;
+mod training;
 mod view;
 
 use self::{
+    input::declare,
     network::{Builder, Network},
     program::{Elaborator, Frame, Reported, Value},
 };
 use super::{
     diagnostics::{Diagnostics, Problem, Sources, Span},
-    document::Name,
     equation::{AxisDeclaration, Expression, ExpressionKind},
     scalar::{Scalar, evaluate},
     settings::{Overrides, Settings, resolve},
     spec::Spec,
-    structure::{self, Call, Clip, Entries, Entry, Optimiser, OptionValue, Schedule},
+    structure::{self, Entries, Entry},
 };
 use crate::{
-    axis::{Axis, Shape},
-    graph::{Op, Type},
-    system::{self, Input, Model, Parameter, Program, Report, System, Task, TrainStep, Training, Value as Given},
+    axis::Shape,
+    graph::Op,
+    system::{Model, Parameter, Program, System, Task},
 };
 use indexmap::IndexMap;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// Which kind of program of a spec.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -454,226 +457,6 @@ impl<'s> Elaboration<'s> {
         self.problems.extend(twice);
         (models, parameters)
     }
-
-    fn schedule(&mut self, schedule: &Schedule) -> Option<system::Schedule> {
-        Some(match schedule {
-            Schedule::Constant(value) => system::Schedule::Constant(self.number(value)?),
-            Schedule::Exponential { start, factor, steps } => system::Schedule::Exponential {
-                start: self.number(start)?,
-                factor: self.number(factor)?,
-                steps: self.duration(steps)?,
-            },
-            Schedule::Step { start, factor, at } => system::Schedule::Step {
-                start: self.number(start)?,
-                factor: self.number(factor)?,
-                at: at.iter().map(|at| self.count(at)).collect::<Option<_>>()?,
-            },
-            Schedule::Cosine { start, end, steps } => system::Schedule::Cosine {
-                start: self.number(start)?,
-                end: self.number(end)?,
-                steps: self.duration(steps)?,
-            },
-            Schedule::Linear { start, end, steps } => system::Schedule::Linear {
-                start: self.number(start)?,
-                end: self.number(end)?,
-                steps: self.duration(steps)?,
-            },
-            Schedule::WarmUp { steps, then } => {
-                system::Schedule::WarmUp { steps: self.duration(steps)?, then: Box::new(self.schedule(then)?) }
-            }
-        })
-    }
-
-    fn duration(&mut self, steps: &Expression) -> Option<f64> {
-        let value = self.number(steps)?;
-        if value > 0.0 {
-            return Some(value);
-        }
-        self.report(Problem::new(steps.span, format!("a schedule takes more than {value} steps")));
-        None
-    }
-
-    fn call(&mut self, call: &Call) -> Option<system::Call> {
-        Some(system::Call { kind: call.kind.text.clone(), options: self.options(&call.options)? })
-    }
-
-    fn options(&mut self, options: &[(Name, OptionValue)]) -> Option<BTreeMap<String, Given>> {
-        options.iter().map(|(name, value)| Some((name.text.clone(), self.option(value)?))).collect()
-    }
-
-    fn option(&mut self, option: &OptionValue) -> Option<Given> {
-        Some(match option {
-            OptionValue::Setting(expression) => match self.scalar(expression)? {
-                Scalar::Switch(value) => Given::Bool(value),
-                value => Given::Number(value.number()),
-            },
-            OptionValue::Text(text) => Given::Text(text.clone()),
-            OptionValue::List(items) => Given::List(items.iter().map(|item| self.option(item)).collect::<Option<_>>()?),
-            OptionValue::Map(entries) => Given::Map(self.options(entries)?),
-            OptionValue::Call(call) => Given::Call(self.call(call)?),
-        })
-    }
-
-    fn training(
-        &mut self,
-        models: &IndexMap<String, Model>,
-        parameters: &IndexMap<String, Parameter>,
-        losses: &IndexMap<String, Program>,
-    ) -> Training {
-        let Some(train) = &self.spec.system.train else { return Training::default() };
-        let mut training = Training { rounds: self.count(&train.rounds).unwrap_or_default(), ..Training::default() };
-        for (name, entry) in &train.steps {
-            if let Some(step) = self.step(entry, models, parameters, losses) {
-                training.steps.insert(name.clone(), step);
-            }
-        }
-        for report in &train.reports {
-            if !self.spec.system.tasks.contains_key(&report.task.text) {
-                let problem = Problem::new(report.task.span, format!("there is no task `{}`", report.task.text));
-                self.report(problem.suggest(&report.task.text, self.spec.system.tasks.keys().map(String::as_str)));
-            }
-            let (every, options) = (self.positive_or_one(Some(&report.every)), self.options(&report.options));
-            if let (Some(every), Some(options)) = (every, options) {
-                training.reports.push(Report { task: report.task.text.clone(), every, options });
-            }
-        }
-        training
-    }
-
-    fn step(
-        &mut self,
-        entry: &Entry<structure::Update>,
-        models: &IndexMap<String, Model>,
-        parameters: &IndexMap<String, Parameter>,
-        losses: &IndexMap<String, Program>,
-    ) -> Option<TrainStep> {
-        let update = &entry.value;
-        let Some(loss) = self.spec.system.losses.get(&update.loss.text) else {
-            let problem = Problem::new(update.loss.span, format!("there is no loss `{}`", update.loss.text));
-            self.report(problem.suggest(&update.loss.text, self.spec.system.losses.keys().map(String::as_str)));
-            return None;
-        };
-        for (input, source) in &update.batch {
-            if !loss.value.inputs.contains_key(input) {
-                let problem =
-                    Problem::new(source.span, format!("the loss `{}` has no input `{input}`", update.loss.text));
-                self.report(problem.suggest(input, loss.value.inputs.keys().map(String::as_str)));
-            }
-            let place = source.value.span;
-            match source.value.text.split_once('.') {
-                None => self.report(
-                    Problem::new(place, format!("`{}` is not a field of a data source", source.value.text))
-                        .help("write `source.field`"),
-                ),
-                Some((data, _)) if !self.spec.system.data.contains_key(data) => {
-                    let problem = Problem::new(place, format!("there is no data source `{data}`"));
-                    self.report(problem.suggest(data, self.spec.system.data.keys().map(String::as_str)));
-                }
-                Some(_) => {}
-            }
-        }
-        if let Some(program) = losses.get(&update.loss.text) {
-            for (input, known) in &program.inputs {
-                if !known.optional && !known.schedule && !update.batch.contains_key(input) {
-                    let problem = Problem::new(
-                        entry.span,
-                        format!("nothing feeds the input `{input}` of the loss `{}`", update.loss.text),
-                    );
-                    self.report(problem.help(format!("write `batch: {{ \"{input}\": \"source.field\", … }}`")));
-                }
-            }
-        }
-        let chosen = self.chosen(update, models, parameters, losses)?;
-        let optimiser = self.optimiser(&update.optimiser)?;
-        let clip = match &update.clip {
-            None => None,
-            Some(Clip::Norm(bound)) => Some(system::Clip::Norm(self.number(bound)?)),
-            Some(Clip::Value(bound)) => Some(system::Clip::Value(self.number(bound)?)),
-        };
-        let ema = match &update.ema {
-            None => None,
-            Some(decay) => Some(self.schedule(decay)?),
-        };
-        Some(TrainStep {
-            loss: update.loss.text.clone(),
-            parameters: chosen,
-            optimiser,
-            rate: self.schedule(&update.rate)?,
-            every: self.positive_or_one(update.every.as_ref())?,
-            accumulate: self.positive_or_one(update.accumulate.as_ref())?,
-            clip,
-            ema,
-            batch: update.batch.iter().map(|(input, source)| (input.clone(), source.value.text.clone())).collect(),
-        })
-    }
-
-    /// The parameters that an update changes: by model or by the beginning of their names.
-    fn chosen(
-        &mut self,
-        update: &structure::Update,
-        models: &IndexMap<String, Model>,
-        parameters: &IndexMap<String, Parameter>,
-        losses: &IndexMap<String, Program>,
-    ) -> Option<Vec<String>> {
-        let trainable = |parameter: &Parameter| {
-            !parameter.buffer && models.get(&parameter.model).is_some_and(|model| !model.frozen)
-        };
-        let Some(patterns) = &update.parameters else {
-            let program = losses.get(&update.loss.text)?;
-            let reached =
-                parameters.iter().filter(|(name, value)| trainable(value) && program.parameters.contains_key(*name));
-            return Some(reached.map(|(name, _)| name.clone()).collect());
-        };
-        let mut chosen: BTreeSet<&str> = BTreeSet::new();
-        for pattern in patterns {
-            let matches = |name: &str, parameter: &Parameter| {
-                let rest = name.strip_prefix(pattern.text.trim_end_matches('.'));
-                parameter.model == pattern.text || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            };
-            let found: Vec<&str> = parameters
-                .iter()
-                .filter(|(name, parameter)| matches(name, parameter) && trainable(parameter))
-                .map(|(name, _)| name.as_str())
-                .collect();
-            if found.is_empty() {
-                let problem = match models.get(&pattern.text) {
-                    Some(model) if model.frozen => {
-                        Problem::new(pattern.span, format!("the model `{}` is frozen", pattern.text))
-                    }
-                    _ => Problem::new(
-                        pattern.span,
-                        format!("no parameter to train is called `{}` or begins so", pattern.text),
-                    )
-                    .suggest(&pattern.text, models.keys().map(String::as_str)),
-                };
-                self.report(problem);
-            }
-            chosen.extend(found);
-        }
-        Some(parameters.keys().filter(|name| chosen.contains(name.as_str())).cloned().collect())
-    }
-
-    fn optimiser(&mut self, optimiser: &Optimiser) -> Option<system::Optimiser> {
-        Some(match optimiser {
-            Optimiser::Sgd { momentum, nesterov, weight_decay } => system::Optimiser::Sgd {
-                momentum: self.number_or(momentum.as_ref(), 0.0)?,
-                nesterov: self.truth_or(nesterov.as_ref(), false)?,
-                weight_decay: self.number_or(weight_decay.as_ref(), 0.0)?,
-            },
-            Optimiser::Adam { decoupled, betas, epsilon, weight_decay } => {
-                let [beta1, beta2] = match betas {
-                    None => [0.9, 0.999],
-                    Some([first, second]) => [self.number(first)?, self.number(second)?],
-                };
-                let epsilon = self.number_or(epsilon.as_ref(), 1e-8)?;
-                let weight_decay = self.number_or(weight_decay.as_ref(), 0.0)?;
-                match decoupled {
-                    false => system::Optimiser::Adam { beta1, beta2, epsilon, weight_decay },
-                    true => system::Optimiser::AdamW { beta1, beta2, epsilon, weight_decay },
-                }
-            }
-        })
-    }
 }
 
 /// The module at the heart of a layer.
@@ -684,103 +467,4 @@ fn module_name(layer: &structure::Layer) -> &str {
         | structure::Layer::Optional { layer, .. }
         | structure::Layer::Named { layer, .. } => module_name(layer),
     }
-}
-
-/// Brings an input into a program: as such, or as what the spec has for it when it is not given.
-fn declare<'a>(
-    elaborator: &mut Elaborator<'a>,
-    frame: &mut Frame<'a>,
-    name: &str,
-    entry: &'a Entry<structure::Input>,
-    given: bool,
-) -> Result<(), Reported> {
-    let input = &entry.value;
-    let mut axes: Vec<(Axis, usize)> = Vec::new();
-    let mut failed = false;
-    for declared in &input.axes {
-        let axis = declared.axis();
-        match elaborator.declared_size(frame, declared) {
-            Ok(Some(size)) => {
-                if axes.iter().any(|(other, _)| *other == axis) {
-                    elaborator.problems.push(Problem::new(declared.axis.span, format!("axis `{axis}` is there twice")));
-                    failed = true;
-                } else {
-                    axes.push((axis, size));
-                }
-            }
-            Ok(None) => {
-                let known: Vec<&str> = elaborator.settings.sizes.keys().map(String::as_str).collect();
-                let problem = Problem::new(declared.axis.span, format!("nothing says what size the axis `{axis}` has"));
-                let problem = match problem.clone().suggest(axis.name(), known) {
-                    suggested if suggested.help.as_ref().is_some_and(|help| help.starts_with("did")) => suggested,
-                    _ => problem.help(format!("add it to `sizes`, or write `{axis}: 4`")),
-                };
-                elaborator.problems.push(problem);
-                failed = true;
-            }
-            Err(Reported) => failed = true,
-        }
-    }
-    if failed {
-        return Err(Reported);
-    }
-    let mut switch = |expression: &'a Option<Expression>, default: bool| match expression {
-        None => Ok(default),
-        Some(expression) => {
-            let value = elaborator.scalar(frame, expression)?;
-            match value.truth() {
-                Some(truth) => Ok(truth),
-                None => elaborator.fail(Problem::new(expression.span, format!("expected true or false, not {value}"))),
-            }
-        }
-    };
-    if !switch(&input.when, true)? {
-        frame.variables.insert(name.to_owned(), Value::Withheld);
-        return Ok(());
-    }
-    let optional = switch(&input.optional, false)? || input.default.is_some();
-    let shape = Shape::new(axes);
-    let ty = Type::new(input.dtype, shape.clone());
-    let size_names = input.axes.iter().map(|axis| match size_name(axis) {
-        "" => axis.size.as_ref().map_or_else(String::new, |_| shape.size(axis.axis()).unwrap_or(0).to_string()),
-        name => name.to_owned(),
-    });
-    let described = Input {
-        ty: ty.clone(),
-        size_names: size_names.collect(),
-        about: input.about.clone(),
-        optional,
-        schedule: false,
-    };
-    elaborator.inputs.insert(name.to_owned(), described);
-    frame.given.insert(name.to_owned(), given || !optional);
-    let node = match &input.default {
-        _ if given || !optional => {
-            let node = elaborator.graph.input(name, ty);
-            elaborator.graph.set_label(node, name);
-            node
-        }
-        None => {
-            frame.variables.insert(name.to_owned(), Value::Withheld);
-            return Ok(());
-        }
-        Some(default) => {
-            let value = elaborator.expression(frame, default)?;
-            let node = elaborator.converted(value, input.dtype, default.span)?;
-            let found = elaborator.graph.shape(node).clone();
-            for (axis, size) in found.iter() {
-                if shape.size(axis) != Some(size) {
-                    let message = format!("the default of `{name}` is {found}, but the input is {shape}");
-                    return elaborator.fail(Problem::new(default.span, message));
-                }
-            }
-            let missing: Vec<(Axis, usize)> = shape.iter().filter(|(axis, _)| !found.contains(*axis)).collect();
-            match missing.is_empty() {
-                true => node,
-                false => elaborator.emit(Op::Spread(Shape::new(missing)), &[node], default.span)?,
-            }
-        }
-    };
-    frame.variables.insert(name.to_owned(), Value::Tensor(node));
-    Ok(())
 }

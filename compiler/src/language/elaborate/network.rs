@@ -390,7 +390,9 @@ impl<'s, 'p> Builder<'s, 'p> {
                  `truncated_normal(mean, deviation, cut)`",
             )
         };
-        let ExpressionKind::Call(callee, arguments) = &start.kind else { return self.fail(unknown()) };
+        let ExpressionKind::Call(callee, arguments) = &start.kind else {
+            return self.initialiser(start, false, scope);
+        };
         let ExpressionKind::Name(name) = &callee.kind else { return self.fail(unknown()) };
         if let ("uniform", [only]) = (name.as_str(), arguments.as_slice())
             && let ExpressionKind::Unary(Unary::PlusMinus, bound) = &only.value.kind

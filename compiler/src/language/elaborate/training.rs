@@ -1,0 +1,237 @@
+//! Schedules, training steps and what the runtime is handed as it stands.
+
+use super::Elaboration;
+use crate::{
+    language::{
+        diagnostics::Problem,
+        document::Name,
+        equation::Expression,
+        scalar::Scalar,
+        structure::{self, Call, Clip, Entry, Optimiser, OptionValue, Schedule},
+    },
+    system::{self, Model, Parameter, Program, Report, TrainStep, Training, Value as Given},
+};
+use indexmap::IndexMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Elaboration<'_> {
+    pub(super) fn schedule(&mut self, schedule: &Schedule) -> Option<system::Schedule> {
+        Some(match schedule {
+            Schedule::Constant(value) => system::Schedule::Constant(self.number(value)?),
+            Schedule::Exponential { start, factor, steps } => system::Schedule::Exponential {
+                start: self.number(start)?,
+                factor: self.number(factor)?,
+                steps: self.duration(steps)?,
+            },
+            Schedule::Step { start, factor, at } => system::Schedule::Step {
+                start: self.number(start)?,
+                factor: self.number(factor)?,
+                at: at.iter().map(|at| self.count(at)).collect::<Option<_>>()?,
+            },
+            Schedule::Cosine { start, end, steps } => system::Schedule::Cosine {
+                start: self.number(start)?,
+                end: self.number(end)?,
+                steps: self.duration(steps)?,
+            },
+            Schedule::Linear { start, end, steps } => system::Schedule::Linear {
+                start: self.number(start)?,
+                end: self.number(end)?,
+                steps: self.duration(steps)?,
+            },
+            Schedule::WarmUp { steps, then } => {
+                system::Schedule::WarmUp { steps: self.duration(steps)?, then: Box::new(self.schedule(then)?) }
+            }
+        })
+    }
+
+    fn duration(&mut self, steps: &Expression) -> Option<f64> {
+        let value = self.number(steps)?;
+        if value > 0.0 {
+            return Some(value);
+        }
+        self.report(Problem::new(steps.span, format!("a schedule takes more than {value} steps")));
+        None
+    }
+
+    pub(super) fn call(&mut self, call: &Call) -> Option<system::Call> {
+        Some(system::Call { kind: call.kind.text.clone(), options: self.options(&call.options)? })
+    }
+
+    fn options(&mut self, options: &[(Name, OptionValue)]) -> Option<BTreeMap<String, Given>> {
+        options.iter().map(|(name, value)| Some((name.text.clone(), self.option(value)?))).collect()
+    }
+
+    fn option(&mut self, option: &OptionValue) -> Option<Given> {
+        Some(match option {
+            OptionValue::Setting(expression) => match self.scalar(expression)? {
+                Scalar::Switch(value) => Given::Bool(value),
+                value => Given::Number(value.number()),
+            },
+            OptionValue::Text(text) => Given::Text(text.clone()),
+            OptionValue::List(items) => Given::List(items.iter().map(|item| self.option(item)).collect::<Option<_>>()?),
+            OptionValue::Map(entries) => Given::Map(self.options(entries)?),
+            OptionValue::Call(call) => Given::Call(self.call(call)?),
+        })
+    }
+
+    pub(super) fn training(
+        &mut self,
+        models: &IndexMap<String, Model>,
+        parameters: &IndexMap<String, Parameter>,
+        losses: &IndexMap<String, Program>,
+    ) -> Training {
+        let Some(train) = &self.spec.system.train else { return Training::default() };
+        let mut training = Training { rounds: self.count(&train.rounds).unwrap_or_default(), ..Training::default() };
+        for (name, entry) in &train.steps {
+            if let Some(step) = self.step(entry, models, parameters, losses) {
+                training.steps.insert(name.clone(), step);
+            }
+        }
+        for report in &train.reports {
+            if !self.spec.system.tasks.contains_key(&report.task.text) {
+                let problem = Problem::new(report.task.span, format!("there is no task `{}`", report.task.text));
+                self.report(problem.suggest(&report.task.text, self.spec.system.tasks.keys().map(String::as_str)));
+            }
+            let (every, options) = (self.positive_or_one(Some(&report.every)), self.options(&report.options));
+            if let (Some(every), Some(options)) = (every, options) {
+                training.reports.push(Report { task: report.task.text.clone(), every, options });
+            }
+        }
+        training
+    }
+
+    fn step(
+        &mut self,
+        entry: &Entry<structure::Update>,
+        models: &IndexMap<String, Model>,
+        parameters: &IndexMap<String, Parameter>,
+        losses: &IndexMap<String, Program>,
+    ) -> Option<TrainStep> {
+        let update = &entry.value;
+        let Some(loss) = self.spec.system.losses.get(&update.loss.text) else {
+            let problem = Problem::new(update.loss.span, format!("there is no loss `{}`", update.loss.text));
+            self.report(problem.suggest(&update.loss.text, self.spec.system.losses.keys().map(String::as_str)));
+            return None;
+        };
+        for (input, source) in &update.batch {
+            if !loss.value.inputs.contains_key(input) {
+                let problem =
+                    Problem::new(source.span, format!("the loss `{}` has no input `{input}`", update.loss.text));
+                self.report(problem.suggest(input, loss.value.inputs.keys().map(String::as_str)));
+            }
+            let place = source.value.span;
+            match source.value.text.split_once('.') {
+                None => self.report(
+                    Problem::new(place, format!("`{}` is not a field of a data source", source.value.text))
+                        .help("write `source.field`"),
+                ),
+                Some((data, _)) if !self.spec.system.data.contains_key(data) => {
+                    let problem = Problem::new(place, format!("there is no data source `{data}`"));
+                    self.report(problem.suggest(data, self.spec.system.data.keys().map(String::as_str)));
+                }
+                Some(_) => {}
+            }
+        }
+        if let Some(program) = losses.get(&update.loss.text) {
+            for (input, known) in &program.inputs {
+                if !known.optional && !known.schedule && !update.batch.contains_key(input) {
+                    let problem = Problem::new(
+                        entry.span,
+                        format!("nothing feeds the input `{input}` of the loss `{}`", update.loss.text),
+                    );
+                    self.report(problem.help(format!("write `batch: {{ \"{input}\": \"source.field\", … }}`")));
+                }
+            }
+        }
+        let chosen = self.chosen(update, models, parameters, losses)?;
+        let optimiser = self.optimiser(&update.optimiser)?;
+        let clip = match &update.clip {
+            None => None,
+            Some(Clip::Norm(bound)) => Some(system::Clip::Norm(self.number(bound)?)),
+            Some(Clip::Value(bound)) => Some(system::Clip::Value(self.number(bound)?)),
+        };
+        let ema = match &update.ema {
+            None => None,
+            Some(decay) => Some(self.schedule(decay)?),
+        };
+        Some(TrainStep {
+            loss: update.loss.text.clone(),
+            parameters: chosen,
+            optimiser,
+            rate: self.schedule(&update.rate)?,
+            every: self.positive_or_one(update.every.as_ref())?,
+            accumulate: self.positive_or_one(update.accumulate.as_ref())?,
+            clip,
+            ema,
+            batch: update.batch.iter().map(|(input, source)| (input.clone(), source.value.text.clone())).collect(),
+        })
+    }
+
+    /// The parameters that an update changes: by model or by the beginning of their names.
+    fn chosen(
+        &mut self,
+        update: &structure::Update,
+        models: &IndexMap<String, Model>,
+        parameters: &IndexMap<String, Parameter>,
+        losses: &IndexMap<String, Program>,
+    ) -> Option<Vec<String>> {
+        let trainable = |parameter: &Parameter| {
+            !parameter.buffer && models.get(&parameter.model).is_some_and(|model| !model.frozen)
+        };
+        let Some(patterns) = &update.parameters else {
+            let program = losses.get(&update.loss.text)?;
+            let reached =
+                parameters.iter().filter(|(name, value)| trainable(value) && program.parameters.contains_key(*name));
+            return Some(reached.map(|(name, _)| name.clone()).collect());
+        };
+        let mut chosen: BTreeSet<&str> = BTreeSet::new();
+        for pattern in patterns {
+            let matches = |name: &str, parameter: &Parameter| {
+                let rest = name.strip_prefix(pattern.text.trim_end_matches('.'));
+                parameter.model == pattern.text || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            };
+            let found: Vec<&str> = parameters
+                .iter()
+                .filter(|(name, parameter)| matches(name, parameter) && trainable(parameter))
+                .map(|(name, _)| name.as_str())
+                .collect();
+            if found.is_empty() {
+                let problem = match models.get(&pattern.text) {
+                    Some(model) if model.frozen => {
+                        Problem::new(pattern.span, format!("the model `{}` is frozen", pattern.text))
+                    }
+                    _ => Problem::new(
+                        pattern.span,
+                        format!("no parameter to train is called `{}` or begins so", pattern.text),
+                    )
+                    .suggest(&pattern.text, models.keys().map(String::as_str)),
+                };
+                self.report(problem);
+            }
+            chosen.extend(found);
+        }
+        Some(parameters.keys().filter(|name| chosen.contains(name.as_str())).cloned().collect())
+    }
+
+    fn optimiser(&mut self, optimiser: &Optimiser) -> Option<system::Optimiser> {
+        Some(match optimiser {
+            Optimiser::Sgd { momentum, nesterov, weight_decay } => system::Optimiser::Sgd {
+                momentum: self.number_or(momentum.as_ref(), 0.0)?,
+                nesterov: self.truth_or(nesterov.as_ref(), false)?,
+                weight_decay: self.number_or(weight_decay.as_ref(), 0.0)?,
+            },
+            Optimiser::Adam { decoupled, betas, epsilon, weight_decay } => {
+                let [beta1, beta2] = match betas {
+                    None => [0.9, 0.999],
+                    Some([first, second]) => [self.number(first)?, self.number(second)?],
+                };
+                let epsilon = self.number_or(epsilon.as_ref(), 1e-8)?;
+                let weight_decay = self.number_or(weight_decay.as_ref(), 0.0)?;
+                match decoupled {
+                    false => system::Optimiser::Adam { beta1, beta2, epsilon, weight_decay },
+                    true => system::Optimiser::AdamW { beta1, beta2, epsilon, weight_decay },
+                }
+            }
+        })
+    }
+}

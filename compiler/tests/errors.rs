@@ -1,0 +1,248 @@
+//! What a writer of specs is told: each mistake with the message it earns.
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use std::{io, path::Path};
+use visage_compiler::language::{Diagnostics, Overrides, ProgramKind, Spec};
+
+fn render(errors: &Diagnostics) -> String {
+    let mut text = String::new();
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    for error in errors.errors() {
+        handler.render_report(&mut text, error).unwrap();
+    }
+    text
+}
+
+fn errors(text: &str, overrides: &Overrides) -> Diagnostics {
+    let library = |path: &Path| match path.to_str() {
+        Some("layers.ron") => Ok(include_str!("../../graphs/common/layers.ron").to_owned()),
+        Some("loop.ron") => Ok(r#"Library(about: "A loop.", uses: ["loop.ron"])"#.to_owned()),
+        Some("system.ron") => Ok(r#"System(name: "other", about: "Another.")"#.to_owned()),
+        _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such file")),
+    };
+    match Spec::parse("spec.ron", text, &library).and_then(|spec| spec.system(overrides)) {
+        Ok(_) => panic!("nothing is wrong with this:\n{text}"),
+        Err(errors) => errors,
+    }
+}
+
+/// A snapshot of what a whole spec is told.
+#[track_caller]
+fn check(name: &str, text: &str) {
+    insta::assert_snapshot!(name, render(&errors(text, &Overrides::none())));
+}
+
+/// A snapshot of what a task with these equations is told. It has the inputs `x[ray, xyz]`,
+/// `w[sample]` and, optionally, `t[ray]`, and gives `y[ray]`.
+#[track_caller]
+fn check_equations(name: &str, equations: &str) {
+    check(name, &task(equations, ""));
+}
+
+fn task(equations: &str, more: &str) -> String {
+    format!(
+        r##"System(
+    name: "test",
+    about: "A test.",
+    uses: ["layers.ron"],
+    sizes: {{ "ray": 8, "xyz": 3, "sample": 16, "hidden": 4 }},
+    constants: {{ "far": 6.0, "white": true }},
+    {more}
+    models: {{ "field": Model(network: Linear(from: "xyz", to: "hidden")) }},
+    tasks: {{
+        "task": Task(
+            about: "A task.",
+            inputs: {{
+                "x": Input(axes: "[ray, xyz]", about: "Points."),
+                "w": Input(axes: "[sample]", about: "Weights."),
+                "t": Input(axes: "[ray]", about: "Times.", optional: true),
+            }},
+            outputs: {{ "y": "[ray]" }},
+            equations: r#"
+{equations}
+            "#,
+        ),
+    }},
+)"##
+    )
+}
+
+#[test]
+fn broken_ron() {
+    check("ron_comma", "System(\n    name: \"a\"\n    about: \"b\",\n)");
+    check("ron_unclosed", "System(\n    name: \"a,\n)");
+    check("ron_not_a_system", "Sistem(name: \"a\", about: \"b\")");
+}
+
+#[test]
+fn fields() {
+    check("field_unknown", "System(\n    name: \"a\",\n    about: \"b\",\n    modles: {},\n)");
+    check("field_missing", "System(\n    about: \"b\",\n)");
+    check("field_twice", "System(\n    name: \"a\",\n    about: \"b\",\n    name: \"c\",\n)");
+    check(
+        "field_kind",
+        "System(\n    name: \"a\",\n    about: \"b\",\n    sizes: [1, 2],\n    tasks: { \"t\": 3 },\n)",
+    );
+}
+
+#[test]
+fn names() {
+    check_equations("name_misspelt", "y = sum(x, xyz) * fra");
+    check_equations("name_of_function", "y = sum(x, xyz) * relu");
+    check_equations("function_misspelt", "y = norn(x, xyz)");
+    check_equations("axis_misspelt", "y = sum(x, xzy)");
+    check_equations("never_computed", "z = sum(x, xyz)");
+    check_equations("optional_input", "y = sum(x, xyz) + t");
+}
+
+#[test]
+fn axes() {
+    check_equations("axes_disagree", "a = x[xyz as sample]\ny = sum(a * w, sample)");
+    check_equations("axis_left_over", "y = x * 2");
+    check_equations("axis_missing_in_argument", "y = norm(w, xyz)");
+    check_equations("axis_missing_in_result", "y = sum(w, sample)");
+    check_equations("size_of_layer", "h = field(x[xyz = 1..])\ny = sum(h, hidden)");
+    check_equations("split", "a = w[sample as (i: 3, j)]\ny = sum(x, xyz)");
+    check_equations("range", "a = w[sample = 20..]\nb = w[sample = 16]\ny = sum(x, xyz)");
+    check_equations("index_of_floats", "y = w[sample = sum(x, xyz)]");
+    check(
+        "captured_axis",
+        &task(
+            "y = sum(wave(x), octave)",
+            r#"functions: "fn wave(v[xyz]) -> e[] { e = sum(v, xyz) * index(octave: 4) }","#,
+        ),
+    );
+}
+
+#[test]
+fn syntax() {
+    check_equations("missing_operand", "y = 2 * * sum(x, xyz)");
+    check_equations("unclosed_call", "y = sum(x, xyz");
+    check_equations("chained_comparison", "y = if 0 < sum(x, xyz) < 1 { 1 } else { 0 }");
+    check_equations("stray_character", "y = sum(x, xyz) § 2");
+    check_equations("keyword", "for = 2");
+    check_equations("two_on_a_line", "a = 1 y = sum(x, xyz)");
+}
+
+#[test]
+fn before_anything_runs() {
+    check_equations("condition_is_a_tensor", "y = sum(x, xyz)\nif y > 0 { y = 2 * y }");
+    check_equations("bound_is_a_tensor", "y = sum(x, xyz)\nfor i in 0..y { y = y + i }");
+    check_equations("level_of_a_model", "y = field[0](x)");
+    check_equations("results", "(y, z) = sum(x, xyz)");
+}
+
+#[test]
+fn several_at_once() {
+    check_equations("several", "a = sum(x, xzy)\nb = nrom(x, xyz)\nc = a + b\ny = sum(x, xyz) * fra");
+}
+
+#[test]
+fn recursion() {
+    check("function_calls_itself", &task("y = f(x)", r#"functions: "fn f(v[xyz]) -> e[] { e = f(v) }","#));
+    check(
+        "module_holds_itself",
+        r#"System(
+    name: "a",
+    about: "b",
+    modules: {
+        "A": Module(layers: { "b": B() }, forward: "fn (x[]) -> y[] { y = b(x) }"),
+        "B": Module(layers: { "a": A() }, forward: "fn (x[]) -> y[] { y = a(x) }"),
+    },
+    models: { "m": Model(network: A()) },
+)"#,
+    );
+    check(
+        "sizes_in_a_circle",
+        "System(\n    name: \"a\",\n    about: \"b\",\n    sizes: { \"m\": \"n + 1\", \"n\": \"2 * m\" },\n)",
+    );
+    check("library_uses_itself", "System(\n    name: \"a\",\n    about: \"b\",\n    uses: [\"loop.ron\"],\n)");
+}
+
+#[test]
+fn libraries() {
+    check("library_missing", "System(\n    name: \"a\",\n    about: \"b\",\n    uses: [\"layer.ron\"],\n)");
+    check("library_is_a_system", "System(\n    name: \"a\",\n    about: \"b\",\n    uses: [\"system.ron\"],\n)");
+    check("function_twice", &task("y = norm(x, xyz)", r#"functions: "fn relu(x[]) -> y[] { y = x }","#));
+}
+
+#[test]
+fn networks() {
+    check(
+        "module_arguments",
+        r#"System(
+    name: "a",
+    about: "b",
+    uses: ["layers.ron"],
+    sizes: { "xyz": 3, "hidden": "7 / 2" },
+    models: {
+        "one": Model(network: Linea(from: "xyz", to: "xyz")),
+        "two": Model(network: Linear(from: "xyz", too: "xyz")),
+        "three": Model(network: Linear(from: "xzy", to: "xyz")),
+        "four": Model(network: Stack(count: -1, layer: Linear(from: "xyz", to: "xyz"))),
+    },
+)"#,
+    );
+    check(
+        "parameters_twice",
+        r#"System(
+    name: "a",
+    about: "b",
+    uses: ["layers.ron"],
+    sizes: { "xyz": 3 },
+    models: {
+        "one": Model(network: Linear(from: "xyz", to: "xyz"), prefix: ""),
+        "two": Model(network: Linear(from: "xyz", to: "xyz"), prefix: ""),
+    },
+)"#,
+    );
+}
+
+#[test]
+fn training() {
+    check(
+        "training",
+        r#"System(
+    name: "a",
+    about: "b",
+    uses: ["layers.ron"],
+    sizes: { "xyz": 3, "ray": 8 },
+    models: { "field": Model(network: Linear(from: "xyz", to: "xyz"), frozen: true) },
+    losses: {
+        "fit": Loss(
+            about: "A loss.",
+            inputs: { "x": Input(axes: "[ray, xyz]", about: "Points.") },
+            outputs: { "loss": "[]" },
+            equations: "loss = mean(field(x) ^ 2)",
+        ),
+    },
+    data: { "views": PosedImages() },
+    train: Train(
+        rounds: 10,
+        steps: {
+            "one": Update(loss: "fti", optimiser: Adam(), rate: 1e-3, batch: {}),
+            "two": Update(loss: "fit", optimiser: Adam(), rate: 1e-3, batch: { "z": "view.origin" }, parameters: ["field"]),
+            "three": Update(loss: "fit", optimiser: Adma(), rate: 1e-3, batch: { "x": "views" }),
+        },
+    ),
+)"#,
+    );
+}
+
+#[test]
+fn command_line() {
+    let text = task("y = sum(x, xyz)", "");
+    let overrides = Overrides::none().set("rya", 3).set("far", "2 *").set("hidden", "7 / 2");
+    insta::assert_snapshot!("set", render(&errors(&text, &overrides)));
+    insta::assert_snapshot!("preset", render(&errors(&text, &Overrides::none().preset("quick"))));
+}
+
+#[test]
+fn files_that_disagree() {
+    let spec = Spec::parse("spec.ron", &task("y = sum(x, xyz)", ""), &|_| {
+        Ok(include_str!("../../graphs/common/layers.ron").to_owned())
+    });
+    let inputs = [("x".to_owned(), vec![4, 3]), ("t".to_owned(), vec![5]), ("w".to_owned(), vec![2, 2])];
+    let found = spec.unwrap().sizes_from(ProgramKind::Task, "task", &Overrides::none(), &inputs, &[]);
+    insta::assert_snapshot!("files_that_disagree", render(&found.unwrap_err()));
+}

@@ -222,9 +222,21 @@ fn training() {
         steps: {
             "one": Update(loss: "fti", optimiser: Adam(), rate: 1e-3, batch: {}),
             "two": Update(loss: "fit", optimiser: Adam(), rate: 1e-3, batch: { "z": "view.origin" }, parameters: ["field"]),
-            "three": Update(loss: "fit", optimiser: Adma(), rate: 1e-3, batch: { "x": "views" }),
+            "three": Update(loss: "fit", optimiser: Adam(), rate: 1e-3, batch: { "x": "views" }),
         },
     ),
+)"#,
+    );
+}
+
+#[test]
+fn structures() {
+    check(
+        "optimiser_misspelt",
+        r#"System(
+    name: "a",
+    about: "b",
+    train: Train(rounds: 1, steps: { "one": Update(loss: "fit", optimiser: Adma(), rate: Cosin(), batch: {}) }),
 )"#,
     );
 }

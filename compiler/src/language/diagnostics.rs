@@ -63,7 +63,12 @@ pub(crate) struct Problem {
 
 impl Problem {
     pub fn new(span: Span, message: impl Into<String>) -> Problem {
-        Problem { span, message: message.into(), label: "here".into(), help: None, other: None }
+        Problem { span, message: message.into(), label: String::new(), help: None, other: None }
+    }
+
+    /// Stands for a problem that is reported where it arose.
+    pub fn echo(span: Span) -> Problem {
+        Problem::new(span, "")
     }
 
     /// The words under the underlined place.
@@ -88,7 +93,7 @@ impl Problem {
         match nearest(name, &candidates) {
             Some(near) => self.help(format!("did you mean `{near}`?")),
             None if !candidates.is_empty() && candidates.len() <= 12 => {
-                self.help(format!("there is {}", listed(&candidates)))
+                self.help(format!("there {} {}", if candidates.len() == 1 { "is" } else { "are" }, listed(&candidates)))
             }
             None => self,
         }
@@ -173,7 +178,9 @@ impl Diagnostics {
         problems.sort_by_key(|problem| problem.span);
         let mut kept: Vec<Problem> = Vec::new();
         for problem in problems {
-            if !kept.iter().any(|other| other.span == problem.span && other.message == problem.message) {
+            if !problem.message.is_empty()
+                && !kept.iter().any(|other| other.span == problem.span && other.message == problem.message)
+            {
                 kept.push(problem);
             }
         }
@@ -181,7 +188,10 @@ impl Diagnostics {
             .into_iter()
             .map(|problem| {
                 let range = |span: Span| span.start as usize..span.end as usize;
-                let mut labels = vec![LabeledSpan::new_primary_with_span(Some(problem.label), range(problem.span))];
+                let mut labels = vec![LabeledSpan::new_primary_with_span(
+                    Some(problem.label).filter(|label| !label.is_empty()),
+                    range(problem.span),
+                )];
                 let mut help = problem.help;
                 if let Some((span, label)) = problem.other {
                     if span.source == problem.span.source {

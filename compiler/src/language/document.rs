@@ -60,6 +60,11 @@ impl Text {
         Span { source: self.source, start, end: locate(end as u32).max(start) }
     }
 
+    /// Contents that stand in a source as they are, from an offset on.
+    pub fn verbatim(source: u32, start: u32, value: &str) -> Text {
+        Text { value: value.to_owned(), source, stretches: vec![(0, start)] }
+    }
+
     /// The part from one byte of the contents to another, which must lie between characters.
     pub fn slice(&self, start: usize, end: usize) -> Text {
         let shift = start as u32;

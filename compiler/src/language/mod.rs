@@ -50,3 +50,15 @@ pub use elaborate::ProgramKind;
 pub use schema::schema;
 pub use settings::Overrides;
 pub use spec::Spec;
+
+use crate::system::System;
+use std::{io, path::Path};
+
+/// Reads and elaborates a system that uses no other files, with its own sizes.
+///
+/// # Errors
+/// Everything that is wrong with it; whatever the text, it never panics.
+pub fn parse_system(text: &str) -> Result<System, Diagnostics> {
+    let no_files = |_: &Path| Err(io::Error::new(io::ErrorKind::NotFound, "this spec stands alone"));
+    Spec::parse("system.ron", text, &no_files)?.system(&Overrides::none())
+}

@@ -42,11 +42,6 @@ pub(crate) fn read_file(node: &Node, problems: &mut Vec<Problem>) -> Option<File
     })
 }
 
-/// An expression from a text given on the command line.
-pub(crate) fn read_setting(node: &Node, problems: &mut Vec<Problem>) -> Option<Expression> {
-    Reader { problems }.setting(node, Kind::Setting)
-}
-
 struct Fields<'n> {
     given: Vec<(&'n Name, &'n Node)>,
 }

@@ -1,6 +1,7 @@
 //! The structures of a spec: one table that the reader checks files against, that editors are given
 //! and that the language reference is tested against.
 
+use super::elaborate::builtin::{BUILTINS, scalar_functions};
 use serde_json::{Map, Value, json};
 
 /// A structure that specs are made of.
@@ -352,8 +353,9 @@ impl Kind {
     }
 }
 
-/// Every structure and field of the language, for editors: a JSON object by structure name, each with
-/// `about` and `fields`, each of those with `about`, `required` and what it holds.
+/// The language for editors, as JSON: under `structures` each structure by name with `about` and
+/// `fields`, each of those with `about`, `required` and what it holds; under `functions` each built-in
+/// function by name with `about` and `usage`.
 pub fn schema() -> Value {
     let structures: Map<String, Value> = STRUCTURES
         .iter()
@@ -371,5 +373,13 @@ pub fn schema() -> Value {
             (row.name.to_owned(), json!({ "about": row.about, "fields": fields }))
         })
         .collect();
-    Value::Object(structures)
+    let functions: Map<String, Value> = BUILTINS
+        .iter()
+        .map(|builtin| (builtin.name.to_owned(), json!({ "about": builtin.about, "usage": builtin.usage })))
+        .chain(scalar_functions().map(|op| {
+            let usage = format!("{}({})", op.name(), ["x", "y", "z"][..op.arity()].join(", "));
+            (op.name().to_owned(), json!({ "about": "Element by element.", "usage": usage }))
+        }))
+        .collect();
+    json!({ "structures": structures, "functions": functions })
 }

@@ -2,9 +2,8 @@
 
 use super::{
     diagnostics::{Problem, Sources, Span},
-    document,
-    equation::{Expression, ExpressionKind},
-    read,
+    document::Text,
+    equation::{Expression, ExpressionKind, parse_expression},
     scalar::{Scalar, evaluate},
     spec::Spec,
 };
@@ -46,11 +45,22 @@ pub(crate) struct Settings {
     pub constants: IndexMap<String, Scalar>,
     /// Sizes that are written as numbers, so that files may decide them.
     pub free: Vec<String>,
+    /// Names whose values have been reported as wrong.
+    broken: Vec<String>,
 }
 
 impl Settings {
     pub fn get(&self, name: &str) -> Option<Scalar> {
         self.sizes.get(name).map(|size| Scalar::Integer(*size)).or_else(|| self.constants.get(name).copied())
+    }
+
+    /// What to say of a name that is neither; `local` holds names that only its surroundings know.
+    pub fn unknown<'n>(&'n self, name: &str, span: Span, local: impl Iterator<Item = &'n str>) -> Problem {
+        if self.broken.iter().any(|broken| broken == name) {
+            return Problem::echo(span);
+        }
+        let known: Vec<&str> = local.chain(self.names()).collect();
+        Problem::new(span, format!("there is no size or constant `{name}`")).suggest(name, known)
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
@@ -102,7 +112,7 @@ pub(crate) fn resolve(
         let start = name.len() as u32 + 1;
         let source = sources.add("--set", &format!("{name}={value}"));
         let span = Span { source, start: 0, end: start - 1 };
-        if let Some(value) = set_value(source, start, value, problems) {
+        if let Some(value) = parse_expression(&Text::verbatim(source, start, value), problems) {
             replace(name, span, &value, problems);
         }
     }
@@ -118,6 +128,7 @@ pub(crate) fn resolve(
                     }
                 }
                 None => {
+                    settings.broken.push((*name).to_owned());
                     let message = format!("the size `{name}` is {value}, which is not a whole number");
                     problems.push(Problem::new(expression.span, message));
                 }
@@ -125,30 +136,13 @@ pub(crate) fn resolve(
             Ok(value) => {
                 settings.constants.insert((*name).to_owned(), value);
             }
-            Err(problem) => problems.push(problem),
+            Err(problem) => {
+                settings.broken.push((*name).to_owned());
+                problems.push(problem);
+            }
         }
     }
     settings
-}
-
-/// The value of a `--set name=value`: an expression, without quotes.
-fn set_value(source: u32, start: u32, value: &str, problems: &mut Vec<Problem>) -> Option<Expression> {
-    let quoted = format!("{value:?}");
-    let mut found = Vec::new();
-    let expression = match document::parse(source, &quoted) {
-        Ok(node) => read::read_setting(&node, &mut found),
-        Err(problem) => {
-            found.push(problem);
-            None
-        }
-    };
-    // Places were counted from the opening quote of the value.
-    let shift = |span: Span| match span.source == source {
-        true => Span { source, start: span.start + start - 1, end: span.end + start - 1 },
-        false => span,
-    };
-    problems.extend(found.into_iter().map(|problem| Problem { span: shift(problem.span), ..problem }));
-    expression
 }
 
 struct Resolver<'w> {

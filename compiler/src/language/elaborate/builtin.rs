@@ -125,10 +125,15 @@ pub(crate) fn exists(name: &str) -> bool {
     scalar::operation(name).is_some() || BUILTINS.iter().any(|builtin| builtin.name == name)
 }
 
+/// The scalar operations that equations call by name and that no other function stands for.
+pub(crate) fn scalar_functions() -> impl Iterator<Item = ScalarOp> {
+    let structural = |name: &str| BUILTINS.iter().any(|builtin| builtin.name == name);
+    ScalarOp::ALL.into_iter().filter(move |op| scalar::operation(op.name()).is_some() && !structural(op.name()))
+}
+
 /// The names of all functions that the language provides.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
-    let scalars = ScalarOp::ALL.into_iter().map(ScalarOp::name).filter(|name| scalar::operation(name).is_some());
-    scalars.chain(BUILTINS.iter().map(|builtin| builtin.name))
+    scalar_functions().map(ScalarOp::name).chain(BUILTINS.iter().map(|builtin| builtin.name))
 }
 
 /// A call of a built-in function.

@@ -160,7 +160,7 @@ impl Found {
             // A scalar may be stored as one element.
             if !(names.is_empty() && sizes == [1]) {
                 let message = format!(
-                    "`{tensor}` has {} axes in the spec, but {} in the file: {sizes:?}",
+                    "`{tensor}` has rank {} in the spec, but {} in the file: {sizes:?}",
                     names.len(),
                     sizes.len()
                 );
@@ -213,10 +213,7 @@ impl<'s> Elaboration<'s> {
     fn scalar(&mut self, expression: &Expression) -> Option<Scalar> {
         let settings = &self.settings;
         let value = evaluate(expression, &mut |name, span| {
-            settings.get(name).ok_or_else(|| {
-                let names: Vec<&str> = settings.names().collect();
-                Problem::new(span, format!("there is no size or constant `{name}`")).suggest(name, names)
-            })
+            settings.get(name).ok_or_else(|| settings.unknown(name, span, std::iter::empty()))
         });
         value.map_err(|problem| self.report(problem)).ok()
     }

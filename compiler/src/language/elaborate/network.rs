@@ -128,9 +128,8 @@ impl<'s, 'p> Builder<'s, 'p> {
         };
         let value = evaluate(expression, &mut |name, span| {
             known(name).ok_or_else(|| {
-                let names = scope.statics.keys().map(String::as_str).chain(scope.axes.keys().map(|axis| axis.name()));
-                let names: Vec<&str> = names.chain(settings.names()).collect();
-                Problem::new(span, format!("there is no size or constant `{name}`")).suggest(name, names)
+                let options = scope.statics.keys().map(String::as_str);
+                settings.unknown(name, span, options.chain(scope.axes.keys().map(|axis| axis.name())))
             })
         });
         match value {
@@ -198,6 +197,11 @@ impl<'s, 'p> Builder<'s, 'p> {
                 let parent = join(parent, own);
                 let mut levels = Vec::new();
                 for i in 0..count {
+                    self.made += 1;
+                    if self.made > MOST {
+                        let message = format!("the system holds more than {MOST} networks");
+                        return self.fail(Problem::new(index.span, message));
+                    }
                     let mut statics = scope.statics.clone();
                     statics.insert(index.text.clone(), Scalar::Integer(i));
                     let scope = Scope { statics: &statics, ..scope };

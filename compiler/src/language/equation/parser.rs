@@ -322,7 +322,7 @@ impl<'a> Parser<'a> {
                     statements.push(statement);
                     if !self.token().line && !self.is("}") {
                         self.expected::<()>("a new line").ok();
-                        self.skip_line();
+                        self.skip_line(start);
                     }
                 }
                 Err(Reported) => {
@@ -331,16 +331,23 @@ impl<'a> Parser<'a> {
                     if self.at == start {
                         self.next();
                     }
-                    self.skip_line();
+                    self.skip_line(start);
                 }
             }
         }
         statements
     }
 
-    /// Skips to the next line, or to a closing brace on this one.
-    fn skip_line(&mut self) {
-        while !self.token().line && *self.kind() != TokenKind::End && !self.is("}") {
+    /// Skips to the line after, or to the brace that closes what the statement at `start` stands in.
+    fn skip_line(&mut self, start: usize) {
+        let step = |kind: &TokenKind| match kind {
+            TokenKind::Sign("{") => 1,
+            TokenKind::Sign("}") => -1,
+            _ => 0,
+        };
+        let mut open: i32 = self.tokens[start..self.at].iter().map(|token| step(&token.kind)).sum();
+        while *self.kind() != TokenKind::End && !(open <= 0 && (self.token().line || self.is("}"))) {
+            open += step(self.kind());
             self.next();
         }
     }

@@ -58,7 +58,7 @@ pub(crate) struct Problem {
     pub label: String,
     pub help: Option<String>,
     /// A second place that has to do with it.
-    pub other: Option<(Span, String)>,
+    pub other: Option<Box<(Span, String)>>,
 }
 
 impl Problem {
@@ -83,7 +83,7 @@ impl Problem {
     }
 
     pub fn other(mut self, span: Span, label: impl Into<String>) -> Problem {
-        self.other = Some((span, label.into()));
+        self.other = Some(Box::new((span, label.into())));
         self
     }
 
@@ -193,7 +193,8 @@ impl Diagnostics {
                     range(problem.span),
                 )];
                 let mut help = problem.help;
-                if let Some((span, label)) = problem.other {
+                if let Some(other) = problem.other {
+                    let (span, label) = *other;
                     if span.source == problem.span.source {
                         labels.push(LabeledSpan::new_with_span(Some(label), range(span)));
                     } else {

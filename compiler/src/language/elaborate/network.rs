@@ -26,7 +26,7 @@ const MOST: usize = 20_000;
 /// A network, a row of them, or one that is left out.
 #[derive(Debug)]
 pub(crate) enum Network<'s> {
-    One(Instance<'s>),
+    One(Box<Instance<'s>>),
     Stack(Vec<Network<'s>>),
     Absent,
 }
@@ -318,7 +318,7 @@ impl<'s, 'p> Builder<'s, 'p> {
         if self.problems.len() > before {
             return None;
         }
-        Some(Network::One(Instance { module, label: label.to_owned(), axes, options, stored, layers }))
+        Some(Network::One(Box::new(Instance { module, label: label.to_owned(), axes, options, stored, layers })))
     }
 
     /// An axis of the caller, with its size: `hidden`, `feature: 3 + 6 * octaves`.

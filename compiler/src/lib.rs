@@ -1,6 +1,9 @@
 //! The visage compiler: from a RON spec to programs of kernels.
 
+pub mod autodiff;
 pub mod axis;
+pub mod differences;
+pub mod generate;
 pub mod graph;
 pub mod language;
 pub mod random;

@@ -143,7 +143,7 @@ fn fed(kind: &'static str, name: &str, values: &HashMap<String, Tensor>, ty: &Ty
 
 /// The value of one operation of type `ty` on the values of its operands. Inputs and parameters have
 /// no value of their own.
-fn evaluate_op(op: &Op, ty: &Type, operands: &[&Tensor], key: RandomKey) -> Tensor {
+pub(crate) fn evaluate_op(op: &Op, ty: &Type, operands: &[&Tensor], key: RandomKey) -> Tensor {
     let result = |data| Tensor { ty: ty.clone(), data };
     match op {
         Op::Input(_) | Op::Parameter(_) => unreachable!("leaves are fed"),

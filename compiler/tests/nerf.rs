@@ -112,7 +112,8 @@ fn assert_close(name: &str, found: &Tensor, expected: &[f64]) {
 fn rays_are_rendered_as_the_authors_code_does() {
     let Some(bytes) = shared("golden/nerf.safetensors") else { return };
     let golden = tensors(&bytes);
-    let cases: [(&str, ProgramKind, &str, &[&str], &[&str]); 3] = [
+    type Case<'c> = (&'c str, ProgramKind, &'c str, &'c [&'c str], &'c [&'c str]);
+    let cases: [Case; 3] = [
         ("out.det", ProgramKind::Task, "rays", &["rays_o", "rays_d"], &["rgb", "rgb0", "depth", "acc"]),
         ("out", ProgramKind::Task, "rays", &["rays_o", "rays_d", "t_rand", "u"], &["rgb", "rgb0", "depth", "acc"]),
         (

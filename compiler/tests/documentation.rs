@@ -148,7 +148,7 @@ fn every_field_is_in_the_reference() {
         for (field, value) in sorted(&structure["fields"]) {
             let mark = if value["required"] == true { " (required)" } else { "" };
             let about = value["about"].as_str().unwrap().replace('|', "\\|");
-            writeln!(section, "| `{field}`{mark} | {} | {about} |", kind(value)).unwrap();
+            writeln!(section, "| `{field}`{mark} | {} | {about} |", kind(&value)).unwrap();
         }
     }
     let text = reference();

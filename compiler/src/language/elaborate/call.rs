@@ -17,6 +17,16 @@ use crate::{
 use indexmap::IndexMap;
 use rustc_hash::FxHashSet;
 
+/// What is called: a function, or the equations of a network.
+struct Callee<'a, 'n> {
+    function: &'a Function,
+    instance: Option<&'a Instance<'a>>,
+    /// Networks that were reached into to get there, the outermost first: their axes stand for others.
+    enclosing: Vec<&'a Instance<'a>>,
+    label: String,
+    name: &'n str,
+}
+
 impl<'a> Elaborator<'a> {
     pub(super) fn call(
         &mut self,
@@ -33,7 +43,8 @@ impl<'a> Elaborator<'a> {
             let spec = self.spec;
             if let Some(function) = spec.functions.get(name) {
                 let label = if frame.label.is_empty() { name.clone() } else { format!("{}/{name}", frame.label) };
-                return self.apply(frame, function, None, label, name, arguments, span);
+                let callee = Callee { function, instance: None, enclosing: Vec::new(), label, name };
+                return self.apply(frame, callee, arguments, span);
             }
             if super::builtin::exists(name) {
                 return self.builtin(frame, name, callee.span, arguments, span);
@@ -49,14 +60,16 @@ impl<'a> Elaborator<'a> {
             }
         }
         match self.expression(frame, callee)? {
-            Value::Network(Network::One(instance)) => {
+            Value::Network(Network::One(instance), enclosing) => {
                 let Some(function) = &instance.module.forward else { return Err(Reported) };
-                self.apply(frame, function, Some(instance), instance.label.clone(), &instance.label, arguments, span)
+                let (label, name) = (instance.label.clone(), instance.label.as_str());
+                let callee = Callee { function, instance: Some(instance), enclosing, label, name };
+                self.apply(frame, callee, arguments, span)
             }
-            Value::Network(Network::Stack(_)) => self.fail(
+            Value::Network(Network::Stack(_), _) => self.fail(
                 Problem::new(callee.span, "this is a stack of networks").help("pick one by number: `stack[i](x)`"),
             ),
-            Value::Network(Network::Absent) => self.fail(Problem::new(callee.span, "this network is left out here")),
+            Value::Network(Network::Absent, _) => self.fail(Problem::new(callee.span, "this network is left out here")),
             _ => self.fail(Problem::new(callee.span, "only functions and networks are called")),
         }
     }
@@ -73,18 +86,15 @@ impl<'a> Elaborator<'a> {
     ///
     /// Inside, axes have the names of the signature; on the way in and out they are renamed, and axes
     /// of the caller that the function would mistake for its own get fresh names.
-    #[allow(clippy::too_many_arguments)]
     fn apply(
         &mut self,
         frame: &mut Frame<'a>,
-        function: &'a Function,
-        instance: Option<&'a Instance<'a>>,
-        label: String,
-        name: &str,
+        callee: Callee<'a, '_>,
         arguments: &'a [Argument],
         span: Span,
     ) -> Elaborated<Value<'a>> {
-        if self.open.iter().any(|open| std::ptr::eq(*open, function)) {
+        let Callee { function, instance, enclosing, label, name } = callee;
+        if self.is_open(function, instance) {
             return self
                 .fail(Problem::new(span, format!("`{name}` calls itself")).help("repeat with `for i in 0..n { … }`"));
         }
@@ -93,7 +103,9 @@ impl<'a> Elaborator<'a> {
         let mut outer: IndexMap<Axis, Axis> = IndexMap::new();
         if let Some(instance) = instance {
             for (axis, bound) in &instance.axes {
-                outer.insert(*axis, bound.caller);
+                let renamed =
+                    |axis: Axis, around: &&Instance<'_>| around.axes.get(&axis).map_or(axis, |bound| bound.caller);
+                outer.insert(*axis, enclosing.iter().rev().fold(bound.caller, renamed));
                 inner.sizes.insert(*axis, bound.size);
             }
         }
@@ -110,7 +122,7 @@ impl<'a> Elaborator<'a> {
                 }),
                 (ParameterKind::Static(_), Some(argument)) => {
                     self.expression(frame, argument).and_then(|value| match value {
-                        Value::Scalar(_) | Value::Network(_) => {
+                        Value::Scalar(_) | Value::Network(..) => {
                             inner.variables.insert(parameter.name.text.clone(), value);
                             Ok(())
                         }
@@ -163,7 +175,7 @@ impl<'a> Elaborator<'a> {
             }
         }
         inner.lifted = lifting.lifted.values().copied().collect();
-        self.open.push(function);
+        self.open.push((function, instance));
         let before = self.problems.len();
         self.statements(&mut inner, &function.body);
         let results = self.results(&mut inner, &function.outputs, &lifting, name, span);
@@ -174,6 +186,18 @@ impl<'a> Elaborator<'a> {
         }
         let mut results = results?;
         Ok(if results.len() == 1 { results.swap_remove(0) } else { Value::Tuple(results) })
+    }
+
+    /// Whether a call of this would go on for ever: a network that is being run, or a function with
+    /// no network between. Networks are finite, so that functions may meet again inside one.
+    fn is_open(&self, function: &Function, instance: Option<&Instance<'a>>) -> bool {
+        let same = |open: &&(&Function, Option<&Instance<'a>>)| std::ptr::eq(open.0, function);
+        match instance {
+            Some(instance) => {
+                self.open.iter().filter(same).any(|(_, open)| open.is_some_and(|open| std::ptr::eq(open, instance)))
+            }
+            None => self.open.iter().rev().take_while(|(_, open)| open.is_none()).any(|open| same(&open)),
+        }
     }
 
     /// The argument of each parameter.

@@ -34,7 +34,8 @@ pub(super) enum Value<'a> {
     Scalar(Scalar),
     Tensor(NodeId),
     Tuple(Vec<Value<'a>>),
-    Network(&'a Network<'a>),
+    /// A network, and those that were reached into to get there, the outermost first.
+    Network(&'a Network<'a>, Vec<&'a Instance<'a>>),
     /// An input that is not given here.
     Withheld,
     /// Something that has been reported already.
@@ -68,7 +69,8 @@ pub(super) struct Elaborator<'a> {
     pub problems: Vec<Problem>,
     parameters: FxHashMap<&'a str, NodeId>,
     streams: FxHashSet<u32>,
-    pub open: Vec<*const Function>,
+    /// Functions that are being called, those of modules with their network.
+    pub open: Vec<(&'a Function, Option<&'a Instance<'a>>)>,
     depth: usize,
     steps: usize,
 }
@@ -179,7 +181,7 @@ impl<'a> Elaborator<'a> {
         span: Span,
     ) {
         let values = match (targets, value) {
-            ([_], value @ (Value::Scalar(_) | Value::Tensor(_) | Value::Network(_))) => vec![value],
+            ([_], value @ (Value::Scalar(_) | Value::Tensor(_) | Value::Network(..))) => vec![value],
             ([target], Value::Tuple(values)) => {
                 let problem = Problem::new(span, format!("this has {} results, but there is one name", values.len()))
                     .label(format!("{} results", values.len()))
@@ -273,7 +275,7 @@ impl<'a> Elaborator<'a> {
             }
             ExpressionKind::Call(callee, arguments) => self.call(frame, callee, arguments, span),
             ExpressionKind::Level(base, level) => {
-                let Value::Network(network) = self.expression(frame, base)? else {
+                let Value::Network(network, enclosing) = self.expression(frame, base)? else {
                     return self.fail(
                         Problem::new(level.span, "only stacks of networks are picked from by number")
                             .help("to pick from a tensor, name the axis: `x[axis = 0]`"),
@@ -284,7 +286,7 @@ impl<'a> Elaborator<'a> {
                 };
                 let i = self.integer(frame, level)?;
                 match usize::try_from(i).ok().and_then(|i| levels.get(i)) {
-                    Some(network) => Ok(Value::Network(network)),
+                    Some(network) => Ok(Value::Network(network, enclosing)),
                     None => {
                         let message = format!("there is no level {i}: the stack has {}, counted from 0", levels.len());
                         self.fail(Problem::new(level.span, message))
@@ -292,8 +294,11 @@ impl<'a> Elaborator<'a> {
                 }
             }
             ExpressionKind::Layer(base, layer) => match self.expression(frame, base)? {
-                Value::Network(Network::One(instance)) => match instance.layers.get(&layer.text) {
-                    Some(network) => Ok(Value::Network(network)),
+                Value::Network(Network::One(instance), mut enclosing) => match instance.layers.get(&layer.text) {
+                    Some(network) => {
+                        enclosing.push(instance);
+                        Ok(Value::Network(network, enclosing))
+                    }
                     None => {
                         let problem = Problem::new(layer.span, format!("there is no layer `{}`", layer.text));
                         self.fail(problem.suggest(&layer.text, instance.layers.keys().map(String::as_str)))
@@ -364,7 +369,7 @@ impl<'a> Elaborator<'a> {
                         None => problem,
                     });
                 }
-                Some(network) => return Ok(Value::Network(network)),
+                Some(network) => return Ok(Value::Network(network, Vec::new())),
                 None => {}
             }
         }
@@ -378,7 +383,7 @@ impl<'a> Elaborator<'a> {
             return Ok(Value::Tensor(self.schedule(name)));
         }
         if let Some(network) = self.networks.get(name) {
-            return Ok(Value::Network(network));
+            return Ok(Value::Network(network, Vec::new()));
         }
         if self.spec.system.models.contains_key(name) {
             // The model has been reported.
@@ -423,7 +428,7 @@ impl<'a> Elaborator<'a> {
                     .help("name them first: `(a, b) = …`");
                 self.fail(problem)
             }
-            Value::Network(_) => {
+            Value::Network(..) => {
                 self.fail(Problem::new(span, "this is a network, not a tensor").help("call it: `network(x)`"))
             }
             Value::Withheld | Value::Broken => Err(Reported),

@@ -134,6 +134,13 @@ fn functions_of_the_language() {
 }
 
 #[test]
+fn gradients_are_values() {
+    check("y = grad(sum(x ^ 3), x)", "[i, j]", &[0.0, 3.0, 12.0, 27.0, 48.0, 75.0]);
+    check("g = grad(sum(x ^ 3), x)\ny = grad(sum(g), x)", "[i, j]", &[0.0, 6.0, 12.0, 18.0, 24.0, 30.0]);
+    check("y = grad(sum(stop(x) * x), x)", "[i, j]", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+}
+
+#[test]
 fn statements_are_carried_out_at_once() {
     check("y = x\nfor a in 1..4 { y = y * a }", "[i, j]", &[0.0, 6.0, 12.0, 18.0, 24.0, 30.0]);
     check("y = 0.0\nif n > 5 and on { y = 1.0 } else { y = nothing_of_the_kind }", "[]", &[1.0]);

@@ -2,6 +2,7 @@
 
 use super::program::{Elaborated, Elaborator, Frame, Value};
 use crate::{
+    autodiff,
     axis::{Axis, Shape},
     graph::{Combine, DType, Distribution, NodeId, Op, ScalarOp},
     language::{
@@ -540,7 +541,10 @@ impl<'a> Elaborator<'a> {
                 .label(format!("this is {shape}"));
             return self.fail(problem.help("sum it: `grad(sum(y), x)`"));
         }
-        self.fail(Problem::new(call.span, format!("no gradient of %{} by %{}", y.index(), x.index())))
+        match autodiff::gradients(&mut self.graph, y, &[x]) {
+            Ok(gradients) => Ok(gradients[0]),
+            Err(error) => self.fail(Problem::new(call.span, error.to_string())),
+        }
     }
 
     fn switch(&mut self, frame: &mut Frame<'a>, call: &Call<'a>, name: &str) -> Elaborated<bool> {

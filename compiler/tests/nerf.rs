@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use visage_compiler::{
+    autodiff::gradients,
     graph::DType,
     language::{Overrides, ProgramKind, Spec},
     random::RandomKey,
@@ -78,7 +79,16 @@ fn golden_outputs(
     let overrides = spec.sizes_from(kind, name, &overrides, &inputs, &weights).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((overrides.sets["hidden"].as_str(), overrides.sets["ray"].as_str()), ("64", "8"));
     let given: BTreeSet<String> = given.iter().map(|name| (*name).to_owned()).collect();
-    let program = spec.program(kind, name, &overrides, &given).unwrap_or_else(|e| panic!("{e}"));
+    let mut program = spec.program(kind, name, &overrides, &given).unwrap_or_else(|e| panic!("{e}"));
+    if let Some(loss) = program.graph.output("loss") {
+        let (names, nodes): (Vec<_>, Vec<_>) =
+            program.parameters.iter().map(|(name, node)| (name.clone(), *node)).unzip();
+        for (name, gradient) in names.iter().zip(gradients(&mut program.graph, loss, &nodes).unwrap()) {
+            let shape = program.graph.shape(program.parameters[name]).clone();
+            program.graph.set_output(&format!("grad.{name}"), gradient);
+            program.outputs.insert(format!("grad.{name}"), shape);
+        }
+    }
     let mut feeds = Feeds::default();
     for (name, input) in program.inputs.iter().filter(|(name, _)| given.contains(*name)) {
         let value = Tensor::new(DType::F32, input.ty.shape.clone(), golden[&format!("in.{name}")].1.clone());
@@ -128,6 +138,11 @@ fn rays_are_rendered_as_the_authors_code_does() {
         let found = golden_outputs(&golden, kind, name, given);
         for output in outputs {
             assert_close(&format!("{name} {output}"), &found[*output], &golden[&format!("{prefix}.{output}")].1);
+        }
+        if kind == ProgramKind::Loss {
+            for (name, (_, expected)) in golden.iter().filter(|(name, _)| name.starts_with("grad.")) {
+                assert_close(name, &found[name], expected);
+            }
         }
     }
 }

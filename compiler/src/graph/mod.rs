@@ -199,7 +199,7 @@ impl Graph {
     /// The nodes that the given ones depend on, themselves included, operands before users.
     pub fn reachable(&self, roots: &[NodeId]) -> Vec<NodeId> {
         let reversed = Reversed(&self.nodes);
-        let mut seen = vec![false; self.nodes.node_indices().last().map_or(0, |last| last.index() + 1)];
+        let mut seen = vec![false; self.nodes.node_indices().next_back().map_or(0, |last| last.index() + 1)];
         for root in roots {
             let mut search = Dfs::new(reversed, *root);
             while let Some(node) = search.next(reversed) {

@@ -19,22 +19,36 @@
 //! | [`exp2`] | 0.81 | all; exact for integers |
 //! | [`expm1`] | 1.40 | all |
 //! | [`log`] | 0.87 | x ≥ 0; -∞ of zeros |
+//! | [`log1p`] | 0.91 | x ≥ -1; -∞ of -1 |
 //! | [`log2`] | 0.99 | x ≥ 0; -∞ of zeros; exact for powers of two |
 //! | [`sigmoid`] | 1.60 | all |
 //! | [`tanh`] | 1.40 | all |
 //! | [`sin`], [`cos`] | 1.62 | \|x\| < 2¹⁷; to 2²² the error is below 2.3; beyond, the phase is zero; NaN of infinities |
+//! | [`tan`] | 1.40 | \|x\| < 2²², beyond as `sin` |
+//! | [`asin`], [`acos`] | 1.30 | \|x\| ≤ 1 |
+//! | [`atan`], [`atan2`] | 1.60 | all, by the signs of zeros, and with infinities as limits |
+//! | [`erf`] | 1.10 | all |
+//! | [`softplus`] | 1.70 | all |
+//! | [`pow`] | 1.00 | as in C |
+//! | [`rsqrt`] | 1.50 | x ≥ 0; ±∞ of zeros |
 //!
 //! Arguments and results may be subnormal. Zeros keep their sign where the function is odd, infinities have their
 //! limits, NaN and arguments outside the domain give NaN. Code generators must not flush subnormals, reassociate, or contract `mul` and `add`.
 
 mod circular;
+mod error_function;
 mod exponential;
+mod inverse;
 mod logarithm;
+mod power;
 mod scalar;
 
-pub use circular::{cos, sin};
+pub use circular::{cos, sin, tan};
+pub use error_function::erf;
 pub use exponential::{exp, exp2, expm1, sigmoid, tanh};
-pub use logarithm::{log, log2};
+pub use inverse::{acos, asin, atan, atan2};
+pub use logarithm::{log, log1p, log2, softplus};
+pub use power::{pow, rsqrt};
 pub use scalar::Scalar;
 
 /// The instructions in which the algorithms are written, on vectors of any number of lanes.
@@ -120,16 +134,6 @@ fn polynomial<L: Lanes>(l: &mut L, x: L::F, coefficients: &[f32]) -> L::F {
     sum
 }
 
-/// `x + c₀ x³ + c₁ x⁵ + …`. Zero keeps its sign: a sum of zeros is negative only if both are, which is why the product with
-/// the square is added to a positive zero.
-fn odd_polynomial<L: Lanes>(l: &mut L, x: L::F, coefficients: &[f32]) -> L::F {
-    let square = l.mul(x, x);
-    let q = polynomial(l, square, coefficients);
-    let zero = l.constant(0.0);
-    let t = l.fma(square, q, zero);
-    l.fma(x, t, x)
-}
-
 /// 1.5 · 2²³: adding it to a number below 2²² rounds that to an integer, which then stands in the low bits of the sum.
 const ROUNDER: f32 = 12_582_912.0;
 
@@ -142,6 +146,15 @@ fn nearest_multiple<L: Lanes>(l: &mut L, x: L::F, scale: f32) -> (L::I, L::F) {
     let sum = l.fma(x, scale, rounder);
     let float = l.sub(sum, rounder);
     (l.bits(sum), float)
+}
+
+/// a + b, and exactly what rounding took from it.
+fn two_sum<L: Lanes>(l: &mut L, a: L::F, b: L::F) -> (L::F, L::F) {
+    let sum = l.add(a, b);
+    let b_part = l.sub(sum, a);
+    let a_part = l.sub(sum, b_part);
+    let (a_rest, b_rest) = (l.sub(a, a_part), l.sub(b, b_part));
+    (sum, l.add(a_rest, b_rest))
 }
 
 /// An integer of magnitude below 2²² as a float.

@@ -2,7 +2,7 @@
 //! panels and back.
 //!
 //! All of them are transposes or copies of small tiles, so an instruction set supplies those two
-//! ([`Tiles`]): 16 x 16 in registers on AVX-512, 8 x 8 on AVX2, 4 x 4 on NEON.
+//! (`Tiles`): 16 x 16 in registers on AVX-512, 8 x 8 on AVX2, 4 x 4 on NEON.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -18,7 +18,7 @@ use crate::{LANES, memory::CopyStreaming};
 /// Packs a matrix into strips: `out[strip][step][m] = w[n * n_stride + k * k_stride]`.
 ///
 /// Arguments: `(n, k, w, n_stride, k_stride, out, capacity, offset)`. The `n` outputs are cut by
-/// [`strips`](crate::strips) with the table's `max_strip`; the strip that starts at output `s` starts at
+/// [`strips`] with the table's `max_strip`; the strip that starts at output `s` starts at
 /// `out[s * capacity]` and holds `capacity` steps, of which this call fills `offset .. offset + k`. Thus
 /// a whole matrix is packed with `capacity = k, offset = 0`, and a gradient panel `g[n][32 rows]` becomes rows
 /// `offset..offset + 32` of a longer contraction over rows with `n_stride` = its stride, `k_stride = 1, k = 32`.

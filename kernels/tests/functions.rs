@@ -95,20 +95,128 @@ fn exponentials() {
 #[test]
 fn logarithms() {
     check("log", 1.0, fast!(log(x)), f64::ln, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
+    check("log1p", 2.0, fast!(log1p(x)), f64::ln_1p, &[0.414_213_56, 0.292_893_23, 1.0]);
+    check("softplus", 2.0, fast!(softplus(x)), |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), &[87.3, 103.972_08]);
     check("log2", 1.0, fast!(log2(x)), f64::log2, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
 }
 
 #[test]
 fn circular_functions() {
     let multiples: Vec<f32> = (1..2000).map(|k| k as f32 * std::f32::consts::FRAC_PI_2).collect();
-    for (name, function, truth) in [
-        ("sin", &fast!(sin(x)) as &(dyn Fn(f32) -> f32 + Sync), f64::sin as fn(f64) -> f64),
-        ("cos", &fast!(cos(x)), f64::cos),
+    for (name, near_bound, far_bound, function, truth) in [
+        ("sin", 1.7, 2.3, &fast!(sin(x)) as &(dyn Fn(f32) -> f32 + Sync), f64::sin as fn(f64) -> f64),
+        ("cos", 1.7, 2.3, &fast!(cos(x)), f64::cos),
+        ("tan", 2.0, 3.0, &fast!(tan(x)), f64::tan),
     ] {
         // The argument where it is less than the limit, and a zero or NaN beyond.
         let within = |limit: f64| move |x: f64| if x.abs() < limit { x } else { x - x };
         let (near, far) = (within(131_072.0), within(4_194_304.0));
-        check(name, 1.7, |x| function(near(f64::from(x)) as f32), |x| truth(near(x)), &multiples);
-        check(name, 2.3, function, |x| truth(far(x)), &multiples);
+        check(name, near_bound, |x| function(near(f64::from(x)) as f32), |x| truth(near(x)), &multiples);
+        check(name, far_bound, function, |x| truth(far(x)), &multiples);
     }
+}
+
+#[test]
+fn sines_stay_within_one() {
+    let (sin, cos) = (fast!(sin(x)), fast!(cos(x)));
+    for k in 0..20_000 {
+        let centre = (f64::from(k) * std::f64::consts::FRAC_PI_2) as f32;
+        for bits in centre.to_bits().saturating_sub(50)..centre.to_bits() + 50 {
+            let x = f32::from_bits(bits);
+            assert!(sin(x).abs() <= 1.0 && cos(x).abs() <= 1.0, "{x}");
+        }
+    }
+}
+
+#[test]
+fn inverse_circular_functions() {
+    check("atan", 2.0, fast!(atan(x)), f64::atan, &[0.414_213_56]);
+    check("asin", 2.0, fast!(asin(x)), f64::asin, &[]);
+    check("acos", 2.0, fast!(acos(x)), f64::acos, &[]);
+}
+
+/// The error function in double precision, by its series of positive terms.
+fn erf(x: f64) -> f64 {
+    if x.is_nan() || x.abs() > 6.0 {
+        return x.signum();
+    }
+    let (mut term, mut sum, mut n) = (x, x, 0.0);
+    while term.abs() > 1e-18 * sum.abs() {
+        n += 1.0;
+        term *= 2.0 * x * x / (2.0 * n + 1.0);
+        sum += term;
+    }
+    std::f64::consts::FRAC_2_SQRT_PI * (-x * x).exp() * sum
+}
+
+#[test]
+fn error_function_and_root() {
+    check("erf", 2.0, fast!(erf(x)), erf, &[3.9, 4.0]);
+    check("rsqrt", 2.0, fast!(rsqrt(x)), |x| 1.0 / x.sqrt(), &[]);
+}
+
+/// Arguments at which functions of two arguments do something particular.
+fn particular() -> Vec<f32> {
+    let positive =
+        [0.0, 1e-45, 1e-40, f32::MIN_POSITIVE, 1e-10, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 101.0, 1e10, 16_777_215.0];
+    let rest = [16_777_216.0, f32::MAX, f32::INFINITY, f32::NAN, 1.0 - f32::EPSILON / 2.0, 1.0 + f32::EPSILON];
+    positive.iter().chain(&rest).flat_map(|&x| [x, -x]).collect()
+}
+
+/// Checks a function of two arguments at all pairs of particular ones, and at pairs drawn by `draw` from 64 random bits.
+fn check_pairs(
+    name: &str,
+    bound: f64,
+    function: impl Fn(f32, f32) -> f32 + Sync,
+    truth: impl Fn(f64, f64) -> f64 + Sync,
+    draw: impl Fn(u64) -> (f32, f32) + Sync,
+) {
+    let particular = particular();
+    let pairs = particular.iter().flat_map(|&a| particular.iter().map(move |&b| (a, b))).collect::<Vec<_>>();
+    let count: u64 = if std::env::var_os("VISAGE_EXHAUSTIVE").is_some() { 1 << 32 } else { 1 << 24 };
+    // SplitMix64: well mixed bits of a counter.
+    let random = |i: u64| {
+        let z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let error = |(a, b): (f32, f32)| (ulps(function(a, b), truth(f64::from(a), f64::from(b))), (a, b));
+    let (error, (a, b)) = (0..count)
+        .into_par_iter()
+        .map(|i| error(draw(random(i))))
+        .chain(pairs.into_par_iter().map(error))
+        .reduce(|| (0.0, (0.0, 0.0)), |a, b| if a.0 > b.0 { a } else { b });
+    let (got, expected) = (function(a, b), truth(f64::from(a), f64::from(b)));
+    println!("{name:>8}: {error:.3} ulp at {a:e}, {b:e} ({got:e}, truth {expected:e})");
+    assert!(error <= bound, "{name}({a:e}, {b:e}) = {got:e} is {error} ulp from {expected:e}");
+}
+
+/// Two floats of any bits.
+fn any_pair(bits: u64) -> (f32, f32) {
+    (f32::from_bits(bits as u32), f32::from_bits((bits >> 32) as u32))
+}
+
+/// A float in 0..1 from 32 random bits.
+fn unit(bits: u64) -> f32 {
+    (bits as u32 >> 8) as f32 / 16_777_216.0
+}
+
+#[test]
+fn functions_of_two_arguments() {
+    check_pairs("atan2", 2.0, fast!(atan2(y, x)), f64::atan2, any_pair);
+    let near = |bits: u64| (unit(bits) - 0.5, unit(bits >> 32) - 0.5);
+    check_pairs("atan2", 2.0, fast!(atan2(y, x)), f64::atan2, near);
+    check_pairs("pow", 2.0, fast!(pow(x, y)), f64::powf, any_pair);
+    // A base near one, where the logarithm must be exact, and any base, with an exponent that keeps the result in range.
+    let near_one = |bits: u64| {
+        let x = 0.5 + unit(bits);
+        (x, (unit(bits >> 32) - 0.5) * 300.0 / x.log2().abs().max(1e-7))
+    };
+    check_pairs("pow", 2.0, fast!(pow(x, y)), f64::powf, near_one);
+    let in_range = |bits: u64| {
+        let x = f32::from_bits((bits as u32) >> 1);
+        (x, (unit(bits >> 32) - 0.5) * 300.0 / x.log2().abs().max(1e-7))
+    };
+    check_pairs("pow", 2.0, fast!(pow(x, y)), f64::powf, in_range);
 }

@@ -2,7 +2,7 @@
 //!
 //! All reduce by x = n ln 2 + r with |r| ≤ ln 2 / 2 and evaluate a polynomial in r.
 
-use super::{Lanes, ROUNDER, at_least, at_most, nearest_multiple, odd_polynomial, polynomial, with_sign_of};
+use super::{Lanes, ROUNDER, at_least, at_most, nearest_multiple, polynomial, with_sign_of};
 
 /// (eʳ - 1 - r) / r² for |r| ≤ ln 2 / 2; the error is 3e-9 of eʳ.
 const EXP: [f32; 5] = [4.9999994e-1, 1.6666521e-1, 4.1668292e-2, 8.368721e-3, 1.3818742e-3];
@@ -80,8 +80,12 @@ pub fn sigmoid<L: Lanes>(l: &mut L, x: L::F) -> L::F {
 /// tanh x: a polynomial near zero, 1 - 2 / (e²ˣ + 1) elsewhere.
 #[inline(always)]
 pub fn tanh<L: Lanes>(l: &mut L, x: L::F) -> L::F {
-    let near = odd_polynomial(l, x, &TANH);
     let magnitude = l.abs(x);
+    let square = l.mul(x, x);
+    let q = polynomial(l, square, &TANH);
+    let cube = l.mul(square, magnitude);
+    let near = l.fma(cube, q, magnitude);
+
     let limit = l.constant(0.625);
     let is_near = l.lt(magnitude, limit);
     // At 10 the result has been 1 for some time.
@@ -95,8 +99,8 @@ pub fn tanh<L: Lanes>(l: &mut L, x: L::F) -> L::F {
     let minus_two = l.constant(-2.0);
     let quotient = l.div(minus_two, denominator);
     let far = l.add(quotient, one);
-    let far = with_sign_of(l, far, x);
-    l.select(is_near, near, far)
+    let result = l.select(is_near, near, far);
+    with_sign_of(l, result, x)
 }
 
 /// eˣ for x ≤ 0.

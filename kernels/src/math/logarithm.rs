@@ -1,6 +1,7 @@
 //! Logarithms, by x = 2ᵉ (1 + f) with √½ ≤ 1 + f < √2 and a polynomial in f.
 
-use super::{Lanes, polynomial, small_to_float};
+use super::exponential::exp_of_negative;
+use super::{Lanes, at_least, polynomial, small_to_float, two_sum};
 
 /// (log(1 + f) - f + f²/2) / f³ for √½ ≤ 1 + f ≤ √2; the error is 6e-9 of log(1 + f).
 const LOG: [f32; 8] =
@@ -10,13 +11,30 @@ const LOG: [f32; 8] =
 #[inline(always)]
 pub fn log<L: Lanes>(l: &mut L, x: L::F) -> L::F {
     let (e, f) = split(l, x);
-    let tail = log_tail(l, f);
-    // ln 2 in two parts, the first with 8 trailing zeros so that its products with e are exact.
-    let (high, low) = (l.constant(0.693_145_75), l.constant(1.428_606_8e-6));
-    let tail = l.fma(e, low, tail);
-    let sum = l.add(f, tail);
-    let result = l.fma(e, high, sum);
+    let zero = l.constant(0.0);
+    let result = log_of_parts(l, e, f, zero);
     with_limits(l, x, result)
+}
+
+/// log(1 + x), accurate also near zero.
+#[inline(always)]
+pub fn log1p<L: Lanes>(l: &mut L, x: L::F) -> L::F {
+    let (result, sum) = log_of_one_and(l, x);
+    let result = with_limits(l, sum, result);
+    let zero = l.constant(0.0);
+    let is_zero = l.eq(x, zero);
+    l.select(is_zero, x, result)
+}
+
+/// log(1 + eˣ), the smooth ramp.
+#[inline(always)]
+pub fn softplus<L: Lanes>(l: &mut L, x: L::F) -> L::F {
+    let magnitude = l.abs(x);
+    let negative = l.neg(magnitude);
+    let z = exp_of_negative(l, negative);
+    let (rest, _) = log_of_one_and(l, z);
+    let ramp = at_least(l, x, 0.0);
+    l.add(ramp, rest)
 }
 
 /// The logarithm to base 2, exact at powers of two.
@@ -30,6 +48,27 @@ pub fn log2<L: Lanes>(l: &mut L, x: L::F) -> L::F {
     let fraction = l.fma(f, high, tail);
     let result = l.add(e, fraction);
     with_limits(l, x, result)
+}
+
+/// log(1 + x) and 1 + x, of any x for which the sum is positive and finite.
+fn log_of_one_and<L: Lanes>(l: &mut L, x: L::F) -> (L::F, L::F) {
+    let one = l.constant(1.0);
+    // To first order, what rounding takes from the sum adds its quotient to the logarithm.
+    let (sum, rest) = two_sum(l, one, x);
+    let correction = l.div(rest, sum);
+    let (e, f) = split(l, sum);
+    (log_of_parts(l, e, f, correction), sum)
+}
+
+/// log(2ᵉ (1 + f)) + correction.
+fn log_of_parts<L: Lanes>(l: &mut L, e: L::F, f: L::F, correction: L::F) -> L::F {
+    let tail = log_tail(l, f);
+    // ln 2 in two parts, the first with 8 trailing zeros so that its products with e are exact.
+    let (high, low) = (l.constant(0.693_145_75), l.constant(1.428_606_8e-6));
+    let correction = l.fma(e, low, correction);
+    let tail = l.add(tail, correction);
+    let sum = l.add(f, tail);
+    l.fma(e, high, sum)
 }
 
 /// e and f with x = 2ᵉ (1 + f) and √½ ≤ 1 + f < √2, for any finite x > 0.

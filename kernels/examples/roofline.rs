@@ -25,7 +25,55 @@ fn main() {
             }
             println!();
         }
+        for size in [64, 128, 256, 512] {
+            println!("  layer {size} x {size}: {:.0} %", 100.0 * layer_gflops(isa, size) / peak);
+        }
+        let (pack, transpose, load) = rearrangements(isa);
+        println!("  GB/s written: {pack:.1} packing strips, {transpose:.1} transposing a panel, {load:.1} loading one");
     }
+}
+
+/// The best of several timings of a square layer over 16 panels, one after the other, in GFLOP/s.
+fn layer_gflops(isa: Isa, size: usize) -> f64 {
+    let kernels = micro_kernels(isa);
+    let packed = kernels.packed_strips(size, size, &vec![1.0; size * size], size, 1);
+    let panels = vec![vec![1.0_f32; size * LANES]; 16];
+    let mut c = vec![0.0_f32; size * LANES];
+    let seconds = best(|| {
+        for x in &panels {
+            kernels.contract(size, size, &packed, x, LANES, &mut c, LANES, false);
+        }
+    });
+    (2 * size * size * LANES * panels.len()) as f64 / seconds / 1e9
+}
+
+/// Packing a 256 x 256 matrix, transposing and loading a panel of 256 features, in GB/s of the result.
+fn rearrangements(isa: Isa) -> (f64, f64, f64) {
+    const SIZE: usize = 256;
+    let kernels = micro_kernels(isa);
+    let w = vec![1.0_f32; SIZE * SIZE];
+    let mut packed = vec![0.0_f32; SIZE * SIZE];
+    let mut panel = vec![0.0_f32; SIZE * LANES];
+    let rate = |elements: usize, seconds: f64| (4 * elements) as f64 / seconds / 1e9;
+    let pack = best(|| kernels.pack_strips_at(SIZE, SIZE, &w, SIZE, 1, &mut packed, SIZE, 0));
+    let transpose = best(|| {
+        // SAFETY: `packed` holds eight column panels of 32 rows, `w` a panel of 256 features.
+        unsafe { (kernels.transpose_panel)(SIZE, w.as_ptr(), LANES, packed.as_mut_ptr(), LANES * LANES) }
+    });
+    let load = best(|| kernels.load_rows(LANES, SIZE, &w, SIZE, &mut panel, LANES));
+    (rate(SIZE * SIZE, pack), rate(SIZE * LANES, transpose), rate(SIZE * LANES, load))
+}
+
+/// The shortest of several timings, in seconds, each of enough calls to be timed.
+fn best(mut work: impl FnMut()) -> f64 {
+    const CALLS: usize = 20;
+    (0..30)
+        .map(|_| {
+            let start = Instant::now();
+            (0..CALLS).for_each(|_| work());
+            start.elapsed().as_secs_f64() / CALLS as f64
+        })
+        .fold(f64::INFINITY, f64::min)
 }
 
 /// The best of several timings of one strip against one panel, in cache, in GFLOP/s.

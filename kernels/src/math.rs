@@ -23,7 +23,7 @@
 //! | [`log2`] | 0.99 | x ≥ 0; -∞ of zeros; exact for powers of two |
 //! | [`sigmoid`] | 1.60 | all |
 //! | [`tanh`] | 1.40 | all |
-//! | [`sin`], [`cos`] | 1.62 | \|x\| < 2¹⁷; to 2²² the error is below 2.3; beyond, the phase is zero; NaN of infinities |
+//! | [`sin`], [`cos`] | 1.62 | \|x\| < 2¹⁷; to 2²² the error is below 2.5; beyond, the phase is zero; NaN of infinities |
 //! | [`tan`] | 1.40 | \|x\| < 2²², beyond as `sin` |
 //! | [`asin`], [`acos`] | 1.30 | \|x\| ≤ 1 |
 //! | [`atan`], [`atan2`] | 1.60 | all, by the signs of zeros, and with infinities as limits |
@@ -140,7 +140,7 @@ const ROUNDER: f32 = 12_582_912.0;
 /// The sign bit of a float.
 const SIGN: i32 = i32::MIN;
 
-/// The nearest integer to `a + x · scale`, as the [`ROUNDER`] sum whose low bits hold it, and as a float. |a + x · scale| < 2²².
+/// The nearest integer to `x · scale`: the bits of its sum with [`ROUNDER`], whose low bits hold it, and the float. |x · scale| < 2²².
 fn nearest_multiple<L: Lanes>(l: &mut L, x: L::F, scale: f32) -> (L::I, L::F) {
     let (scale, rounder) = (l.constant(scale), l.constant(ROUNDER));
     let sum = l.fma(x, scale, rounder);

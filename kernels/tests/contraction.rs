@@ -245,3 +245,13 @@ fn kernels_of_absent_instruction_sets_are_refused() {
         assert!(std::panic::catch_unwind(|| micro_kernels(isa)).is_err(), "{isa}");
     }
 }
+
+#[test]
+fn the_limits_of_the_machine_are_measured() {
+    for isa in Isa::available() {
+        let gflops = visage_kernels::memory::measure::peak_gflops(isa, 1);
+        assert!(gflops.is_finite() && gflops > 0.1, "{isa}: {gflops} GFLOP/s");
+    }
+    let gigabytes = visage_kernels::memory::measure::copy_gigabytes(2, true);
+    assert!(gigabytes.is_finite() && gigabytes > 0.1, "{gigabytes} GB/s");
+}

@@ -21,10 +21,8 @@ const LIMIT: f32 = 4_194_304.0;
 #[inline(always)]
 pub fn sin<L: Lanes>(l: &mut L, x: L::F) -> L::F {
     let x = bounded(l, x);
-    let (scale, rounder) = (l.constant(std::f32::consts::FRAC_1_PI), l.constant(ROUNDER));
-    let sum = l.fma(x, scale, rounder);
-    let k = l.sub(sum, rounder);
-    sin_of_rest(l, x, sum, k)
+    let (parity, k) = nearest_multiple(l, x, std::f32::consts::FRAC_1_PI);
+    sin_of_rest(l, x, parity, k)
 }
 
 /// cos x; of finite |x| ≥ 2²², 1.
@@ -37,7 +35,8 @@ pub fn cos<L: Lanes>(l: &mut L, x: L::F) -> L::F {
     let sum = l.add(turns, rounder);
     let k = l.sub(sum, rounder);
     let k = l.sub(k, half);
-    sin_of_rest(l, x, sum, k)
+    let parity = l.bits(sum);
+    sin_of_rest(l, x, parity, k)
 }
 
 /// tan x; of finite |x| ≥ 2²², 0.
@@ -95,7 +94,7 @@ fn bounded<L: Lanes>(l: &mut L, x: L::F) -> L::F {
 }
 
 /// sin(x - kπ), negated if the low bit of `parity` is set.
-fn sin_of_rest<L: Lanes>(l: &mut L, x: L::F, parity: L::F, k: L::F) -> L::F {
+fn sin_of_rest<L: Lanes>(l: &mut L, x: L::F, parity: L::I, k: L::F) -> L::F {
     // The first product is subtracted without rounding: the difference is a multiple of 2⁻²³ below 2.
     let mut r = x;
     for part in MINUS_PI {
@@ -111,7 +110,6 @@ fn sin_of_rest<L: Lanes>(l: &mut L, x: L::F, parity: L::F, k: L::F) -> L::F {
     let correction = l.mul(excess, slope);
     let t = l.fma(square, q, correction);
     let sine = l.fma(r, t, r);
-    let parity = l.bits(parity);
     let flip = l.shl(parity, 31);
     let sine = l.bits(sine);
     let sine = l.xor_i(sine, flip);

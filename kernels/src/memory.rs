@@ -11,15 +11,15 @@ use crate::MicroKernels;
 
 /// Copies `count` elements past the caches: `(count, from, to)`.
 ///
-/// For results that are not read again soon, such as a finished tile going to a large array. An ordinary store first reads the
-/// line it is about to overwrite; a streaming store does not, which saves a third of a copy's traffic. When the
-/// call returns, the stores are visible to other threads in the usual order. Where the instruction set has no streaming
-/// stores, it is an ordinary copy.
+/// For results that are not read again soon, such as a finished tile going to a large array. An ordinary store first
+/// reads the line it is about to overwrite; a streaming store does not, which saves a third of a copy's traffic. When
+/// the call returns, the stores are visible to other threads in the usual order. Where the instruction set has no
+/// streaming stores, it is an ordinary copy.
 ///
 /// # Safety
 ///
-/// The machine has the instruction set; `count` elements of `from` are readable, those of `to` writable and apart from
-/// them.
+/// The machine has the instruction set; `count` elements of `from` are readable, those of `to` writable and apart
+/// from them.
 pub type CopyStreaming = unsafe extern "C" fn(count: usize, from: *const f32, to: *mut f32);
 
 impl MicroKernels {

@@ -1,5 +1,5 @@
-//! Rearrangements around the contraction: weights into strips, panels into transposed panels, and row-major arrays into
-//! panels and back.
+//! Rearrangements around the contraction: weights into strips, panels into transposed panels, and row-major arrays
+//! into panels and back.
 //!
 //! All of them are transposes or copies of small tiles, so an instruction set supplies those two
 //! (`Tiles`): 16 x 16 in registers on AVX-512, 8 x 8 on AVX2, 4 x 4 on NEON.
@@ -42,15 +42,15 @@ pub type PackStrips = unsafe extern "C" fn(
 
 /// Makes the features of a panel its lanes: `out[feature / 32][row][feature % 32] = panel[feature][row]`.
 ///
-/// Arguments: `(features, panel, panel_stride, out, out_stride)`. The result is one *column panel* of 32 rows for each 32
-/// features, `out_stride` elements from one to the next, its rows contiguous at 32 elements; lanes past
-/// the last feature are zero. Column panels of several row panels are stacked for a longer contraction over
-/// rows with `out + 32 * first_row` and `out_stride = 32 * rows`.
+/// Arguments: `(features, panel, panel_stride, out, out_stride)`. The result is one *column panel* of 32 rows for
+/// each 32 features, `out_stride` elements from one to the next, its rows contiguous at 32 elements; lanes past the
+/// last feature are zero. Column panels of several row panels are stacked for a longer contraction over rows with
+/// `out + 32 * first_row` and `out_stride = 32 * rows`.
 ///
 /// # Safety
 ///
-/// The machine has the instruction set; `features` panel rows are readable; the 32 x 32 elements of every column panel
-/// are writable and overlap no panel row.
+/// The machine has the instruction set; `features` panel rows are readable; the 32 x 32 elements of every column
+/// panel are writable and overlap no panel row.
 pub type TransposePanel =
     unsafe extern "C" fn(features: usize, panel: *const f32, panel_stride: usize, out: *mut f32, out_stride: usize);
 
@@ -60,8 +60,8 @@ pub type TransposePanel =
 ///
 /// # Safety
 ///
-/// The machine has the instruction set; the 32 rows of every column panel are readable up to the last feature, `features`
-/// panel rows are writable and overlap none of them.
+/// The machine has the instruction set; the 32 rows of every column panel are readable up to the last feature,
+/// `features` panel rows are writable and overlap none of them.
 pub type UntransposePanel = unsafe extern "C" fn(
     features: usize,
     columns: *const f32,
@@ -95,8 +95,8 @@ pub type LoadPanel = unsafe extern "C" fn(
 ///
 /// # Safety
 ///
-/// The machine has the instruction set; the first `rows` lanes of `features` panel rows are readable, `rows` x `features`
-/// elements of the target writable and apart from them; `rows <= 32`.
+/// The machine has the instruction set; the first `rows` lanes of `features` panel rows are readable, `rows` x
+/// `features` elements of the target writable and apart from them; `rows <= 32`.
 pub type StorePanel = unsafe extern "C" fn(
     rows: usize,
     features: usize,
@@ -114,13 +114,13 @@ pub(crate) trait Tiles {
     /// The streaming copy of the instruction set.
     const COPY_STREAMING: CopyStreaming;
 
-    /// Writes `cols` lines of `width`: `to[c * to_stride + r] = from[r * from_stride + c]` for `r < rows`, and zero for
-    /// `rows <= r < width`.
+    /// Writes `cols` lines of `width`: `to[c * to_stride + r] = from[r * from_stride + c]` for `r < rows`, and zero
+    /// for `rows <= r < width`.
     ///
     /// # Safety
     ///
-    /// The machine has the instruction set; `rows <= width`, and `width` and `cols` are at most `SIDE`; the elements named are
-    /// readable and writable.
+    /// The machine has the instruction set; `rows <= width`, and `width` and `cols` are at most `SIDE`; the elements
+    /// named are readable and writable.
     unsafe fn transpose(tile: Shape, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize);
 
     /// Copies `lines` lines of `width` elements, `width` at most `SIDE`.

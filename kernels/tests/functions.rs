@@ -1,5 +1,6 @@
-//! The elementary functions against double precision: every 257th of all 2³² arguments, and the neighbourhoods of those where
-//! something happens; with `VISAGE_EXHAUSTIVE=1`, all of them. Run with `--nocapture` to see the largest error of each function.
+//! The elementary functions against double precision: every 257th of all 2³² arguments, and the neighbourhoods of
+//! those where something happens; with `VISAGE_EXHAUSTIVE=1`, all of them. Run with `--nocapture` to see the largest
+//! error of each function.
 
 use rayon::prelude::*;
 use visage_kernels::math::{self, Scalar};
@@ -86,17 +87,17 @@ macro_rules! fast {
 #[test]
 fn exponentials() {
     check("exp", 1.1, fast!(exp(x)), f64::exp, &[88.722_84, 87.336_55, 103.278_93, 103.972_08]);
-    check("exp2", 1.0, fast!(exp2(x)), f64::exp2, &[128.0, 126.0, 149.0, 150.0]);
+    check("exp2", 0.9, fast!(exp2(x)), f64::exp2, &[128.0, 126.0, 149.0, 150.0]);
     check("expm1", 1.5, fast!(expm1(x)), f64::exp_m1, &[88.722_84, 0.346_573_6, 17.3, 18.0]);
-    check("sigmoid", 2.0, fast!(sigmoid(x)), |x| 1.0 / (1.0 + (-x).exp()), &[87.336_55, 103.972_08, 17.3]);
-    check("tanh", 2.0, fast!(tanh(x)), f64::tanh, &[0.625, 9.01, 10.0]);
+    check("sigmoid", 1.7, fast!(sigmoid(x)), |x| 1.0 / (1.0 + (-x).exp()), &[87.336_55, 103.972_08, 17.3]);
+    check("tanh", 1.4, fast!(tanh(x)), f64::tanh, &[0.625, 9.01, 10.0]);
 }
 
 #[test]
 fn logarithms() {
-    check("log", 1.0, fast!(log(x)), f64::ln, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
-    check("log1p", 2.0, fast!(log1p(x)), f64::ln_1p, &[0.414_213_56, 0.292_893_23, 1.0]);
-    check("softplus", 2.0, fast!(softplus(x)), |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), &[87.3, 103.972_08]);
+    check("log", 0.9, fast!(log(x)), f64::ln, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
+    check("log1p", 1.0, fast!(log1p(x)), f64::ln_1p, &[0.414_213_56, 0.292_893_23, 1.0]);
+    check("softplus", 1.7, fast!(softplus(x)), |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), &[87.3, 103.972_08]);
     check("log2", 1.0, fast!(log2(x)), f64::log2, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
 }
 
@@ -130,9 +131,9 @@ fn sines_stay_within_one() {
 
 #[test]
 fn inverse_circular_functions() {
-    check("atan", 2.0, fast!(atan(x)), f64::atan, &[0.414_213_56]);
-    check("asin", 2.0, fast!(asin(x)), f64::asin, &[]);
-    check("acos", 2.0, fast!(acos(x)), f64::acos, &[]);
+    check("atan", 1.6, fast!(atan(x)), f64::atan, &[0.414_213_56]);
+    check("asin", 1.3, fast!(asin(x)), f64::asin, &[]);
+    check("acos", 1.3, fast!(acos(x)), f64::acos, &[]);
 }
 
 /// The error function in double precision, by its series of positive terms.
@@ -151,8 +152,8 @@ fn erf(x: f64) -> f64 {
 
 #[test]
 fn error_function_and_root() {
-    check("erf", 2.0, fast!(erf(x)), erf, &[3.9, 4.0]);
-    check("rsqrt", 2.0, fast!(rsqrt(x)), |x| 1.0 / x.sqrt(), &[]);
+    check("erf", 1.1, fast!(erf(x)), erf, &[3.9, 4.0]);
+    check("rsqrt", 1.5, fast!(rsqrt(x)), |x| 1.0 / x.sqrt(), &[]);
 }
 
 /// Arguments at which functions of two arguments do something particular.
@@ -163,7 +164,8 @@ fn particular() -> Vec<f32> {
     positive.iter().chain(&rest).flat_map(|&x| [x, -x]).collect()
 }
 
-/// Checks a function of two arguments at all pairs of particular ones, and at pairs drawn by `draw` from 64 random bits.
+/// Checks a function of two arguments at all pairs of particular ones, and at pairs drawn by `draw` from 64 random
+/// bits.
 fn check_pairs(
     name: &str,
     bound: f64,
@@ -204,19 +206,20 @@ fn unit(bits: u64) -> f32 {
 
 #[test]
 fn functions_of_two_arguments() {
-    check_pairs("atan2", 2.0, fast!(atan2(y, x)), f64::atan2, any_pair);
+    check_pairs("atan2", 1.6, fast!(atan2(y, x)), f64::atan2, any_pair);
     let near = |bits: u64| (unit(bits) - 0.5, unit(bits >> 32) - 0.5);
-    check_pairs("atan2", 2.0, fast!(atan2(y, x)), f64::atan2, near);
-    check_pairs("pow", 2.0, fast!(pow(x, y)), f64::powf, any_pair);
-    // A base near one, where the logarithm must be exact, and any base, with an exponent that keeps the result in range.
+    check_pairs("atan2", 1.6, fast!(atan2(y, x)), f64::atan2, near);
+    check_pairs("pow", 1.1, fast!(pow(x, y)), f64::powf, any_pair);
+    // A base near one, where the logarithm must be exact, and any base, with an exponent that keeps the result in
+    // range.
     let near_one = |bits: u64| {
         let x = 0.5 + unit(bits);
         (x, (unit(bits >> 32) - 0.5) * 300.0 / x.log2().abs().max(1e-7))
     };
-    check_pairs("pow", 2.0, fast!(pow(x, y)), f64::powf, near_one);
+    check_pairs("pow", 1.1, fast!(pow(x, y)), f64::powf, near_one);
     let in_range = |bits: u64| {
         let x = f32::from_bits((bits as u32) >> 1);
         (x, (unit(bits >> 32) - 0.5) * 300.0 / x.log2().abs().max(1e-7))
     };
-    check_pairs("pow", 2.0, fast!(pow(x, y)), f64::powf, in_range);
+    check_pairs("pow", 1.1, fast!(pow(x, y)), f64::powf, in_range);
 }

@@ -21,7 +21,8 @@ unsafe extern "C" fn strip<const M: usize, const CHAINS: usize>(
     accumulate: usize,
 ) {
     for row in (0..LANES).step_by(ROWS) {
-        // SAFETY: the caller's contract, for a quarter of the rows; for `k` = 0 the panel may be empty and is not read.
+        // SAFETY: the caller's contract, for a quarter of the rows; for `k` = 0 the panel may be empty and is not
+        // read.
         unsafe { tile::<M>(k, w, x.wrapping_add(row), x_stride, c.add(row), c_stride, accumulate) }
     }
 }

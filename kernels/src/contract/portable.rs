@@ -1,5 +1,5 @@
-//! Tiles of up to 4 outputs by 8 rows in plain Rust, four times for a panel: small enough for the 16 registers of 128 bits
-//! that any 64-bit machine has.
+//! Tiles of up to 4 outputs by 8 rows in plain Rust, four times for a panel: small enough for the 16 registers of 128
+//! bits that any 64-bit machine has.
 
 use crate::{Isa, LANES, pack::portable::Portable};
 
@@ -19,7 +19,8 @@ unsafe extern "C" fn strip<const M: usize, const CHAINS: usize>(
     accumulate: usize,
 ) {
     for row in (0..LANES).step_by(ROWS) {
-        // SAFETY: the caller's contract, for a quarter of the rows; for `k` = 0 the panel may be empty and is not read.
+        // SAFETY: the caller's contract, for a quarter of the rows; for `k` = 0 the panel may be empty and is not
+        // read.
         unsafe { tile::<M>(k, w, x.wrapping_add(row), x_stride, c.add(row), c_stride, accumulate) }
     }
 }

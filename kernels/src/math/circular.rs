@@ -1,17 +1,18 @@
-//! Sine and cosine, by x = kπ + r with |r| ≤ π/2 and one odd polynomial in r; the tangent likewise by multiples of π/2.
+//! Sine and cosine, by x = kπ + r with |r| ≤ π/2 and one odd polynomial in r; the tangent likewise by multiples of
+//! π/2.
 
 use super::{Lanes, ROUNDER, nearest_multiple, polynomial, two_sum};
 
-/// (sin r - r) / r³ in r² for |r| ≤ 1.9: large arguments are reduced to more than π/2, as 1/π has but 24 bits. The error
-/// is 1.2e-9 of sin r.
+/// (sin r - r) / r³ in r² for |r| ≤ 1.9: large arguments are reduced to more than π/2, as 1/π has but 24 bits. The
+/// error is 1.2e-9 of sin r.
 const SIN: [f32; 5] = [-1.6666666e-1, 8.333304e-3, -1.9838431e-4, 2.7437625e-6, -2.2778192e-8];
 
 /// (tan r - r) / r³ in r² for |r| ≤ 0.93; the error is 4e-9 of tan r.
 const TAN: [f32; 8] =
     [3.3333293e-1, 1.3334833e-1, 5.378123e-2, 2.2983793e-2, 5.2550496e-3, 1.0203295e-2, -5.1808106e-3, 3.6812148e-3];
 
-/// -π in three parts of 24 bits, each rounded towards zero: as all have one sign, zero times them leaves the sign of a zero
-/// they are added to.
+/// -π in three parts of 24 bits, each rounded towards zero: as all have one sign, zero times them leaves the sign of
+/// a zero they are added to.
 const MINUS_PI: [f32; 3] = [-3.141_592_5, -1.509_957_9e-7, -1.078_060_5e-14];
 
 /// Arguments from here on are too far apart, half a radian, to have a meaningful phase. They are taken as zero.

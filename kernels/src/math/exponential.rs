@@ -69,7 +69,8 @@ pub fn sigmoid<L: Lanes>(l: &mut L, x: L::F) -> L::F {
     let z = exp_of_negative(l, negative);
     let (zero, one) = (l.constant(0.0), l.constant(1.0));
     let left = l.lt(x, zero);
-    // With q = z / (1 + z), the value is 1 - q on the right and z - z q on the left, where an error of q hardly counts.
+    // With q = z / (1 + z), the value is 1 - q on the right and z - z q on the left, where an error of q hardly
+    // counts.
     let denominator = l.add(z, one);
     let q = l.div(z, denominator);
     let whole = l.select(left, z, one);

@@ -1,5 +1,5 @@
-//! Inverse circular functions: a polynomial on the part of the range where it converges, and the identities that map the rest to
-//! it.
+//! Inverse circular functions: a polynomial on the part of the range where it converges, and the identities that map
+//! the rest to it.
 
 use super::{Lanes, polynomial, with_sign_of};
 

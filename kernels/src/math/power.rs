@@ -21,7 +21,8 @@ pub fn rsqrt<L: Lanes>(l: &mut L, x: L::F) -> L::F {
     l.div(one, root)
 }
 
-/// xʸ, with the special values of C: 1 for y = 0 or x = 1 whatever the other is, NaN for negative x with a y that is no integer.
+/// xʸ, with the special values of C: 1 for y = 0 or x = 1 whatever the other is, NaN for negative x with a y that is
+/// no integer.
 #[inline(always)]
 pub fn pow<L: Lanes>(l: &mut L, x: L::F, y: L::F) -> L::F {
     let (zero, one, infinity) = (l.constant(0.0), l.constant(1.0), l.constant(f32::INFINITY));

@@ -4,8 +4,8 @@ use super::Lanes;
 
 /// One lane of f32 in plain Rust.
 ///
-/// The reference for what generated code must compute, bit for bit. `fma` is fast only in functions compiled for a machine
-/// that has the instruction.
+/// The reference for what generated code must compute, bit for bit. `fma` is fast only in functions compiled for a
+/// machine that has the instruction.
 ///
 /// ```
 /// use visage_kernels::math::{self, Scalar};

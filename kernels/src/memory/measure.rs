@@ -1,6 +1,7 @@
 //! What this machine can do at best: the two lines of a roofline, measured in a fraction of a second each.
 //!
-//! Theory is no guide here: clocks move with temperature and vector width, and a virtual machine shares its memory bus.
+//! Theory is no guide here: clocks move with temperature and vector width, and a virtual machine shares its memory
+//! bus.
 
 use std::sync::Barrier;
 use std::thread;
@@ -16,8 +17,8 @@ const SLICE: Duration = Duration::from_millis(20);
 
 /// The measured peak of fused multiply-adds, in GFLOP/s (two a lane and instruction) summed over the threads.
 ///
-/// Each thread keeps independent sums in registers; memory plays no part. Portable code has no instructions of its own to be
-/// measured by: its peak is the rate of its tallest strip on operands in the first-level cache.
+/// Each thread keeps independent sums in registers; memory plays no part. Portable code has no instructions of its
+/// own to be measured by: its peak is the rate of its tallest strip on operands in the first-level cache.
 ///
 /// # Panics
 ///
@@ -55,11 +56,12 @@ fn strip_gflops(kernels: &MicroKernels, threads: usize) -> f64 {
     )
 }
 
-/// The measured bandwidth of a copy between arrays far larger than the caches, in GB/s: bytes read plus bytes written, summed over
-/// the threads.
+/// The measured bandwidth of a copy between arrays far larger than the caches, in GB/s: bytes read plus bytes
+/// written, summed over the threads.
 ///
 /// `streaming` uses [`MicroKernels::copy_streaming`] of the best instruction set, and otherwise the standard
-/// library's copy is timed. The read that an ordinary store makes of the line it overwrites is not counted: it is the copy's loss.
+/// library's copy is timed. The read that an ordinary store makes of the line it overwrites is not counted: it is the
+/// copy's loss.
 ///
 /// # Panics
 ///
@@ -84,7 +86,8 @@ pub fn copy_gigabytes(threads: usize, streaming: bool) -> f64 {
     )
 }
 
-/// Work per second, in units of 10⁹, of `threads` threads that repeat `work`, each call of which says how much it did.
+/// Work per second, in units of 10⁹, of `threads` threads that repeat `work`, each call of which says how much it
+/// did.
 fn rate(threads: usize, work: impl Fn() -> f64 + Sync) -> f64 {
     rate_with(threads, || (), |()| work())
 }
@@ -117,7 +120,8 @@ fn rate_with<S>(threads: usize, state: impl Fn() -> S + Sync, work: impl Fn(&mut
     (0..SLICES).map(|slice| rates.iter().map(|rates| rates[slice]).sum()).fold(0.0, f64::max)
 }
 
-/// Independent sums in flight: enough to hide four to five cycles of latency on two multipliers, few enough for 16 registers.
+/// Independent sums in flight: enough to hide four to five cycles of latency on two multipliers, few enough for 16
+/// registers.
 const SUMS: usize = 12;
 
 #[cfg(target_arch = "x86_64")]

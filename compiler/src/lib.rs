@@ -8,5 +8,6 @@ pub mod graph;
 pub mod language;
 pub mod random;
 pub mod reference;
+pub mod simplify;
 pub mod system;
 pub mod tensor;

@@ -11,3 +11,4 @@ pub mod reference;
 pub mod simplify;
 pub mod system;
 pub mod tensor;
+pub mod training;

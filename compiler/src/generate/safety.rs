@@ -57,7 +57,9 @@ fn is_safe_map(op: ScalarOp, operands: &[&Tensor]) -> bool {
         Asin | Acos => all(|x| x.abs() < 0.9),
         Tan => all(|x| x.cos().abs() > 0.4),
         Pow => all(|x| x > 0.2),
-        Div | Atan2 => operands[1].data.iter().all(|y| y.abs() > 0.3),
+        Div => operands[1].data.iter().all(|y| y.abs() > 0.3),
+        // Away from the origin and from the jump between -π and π.
+        Atan2 => operands[1].data.iter().all(|y| y.abs() > 0.3) && on_pairs(op, operands, |angle| angle.abs() < 3.0),
         Mod => {
             operands[1].data.iter().all(|y| y.abs() > 0.3)
                 && on_pairs(Div, operands, |quotient| from_integer(quotient) > MARGIN)

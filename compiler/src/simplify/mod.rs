@@ -23,7 +23,7 @@ mod totals;
 mod views;
 
 use crate::{
-    graph::{Graph, Op},
+    graph::{Graph, NodeId, Op},
     system::Program,
 };
 use store::Store;
@@ -35,7 +35,19 @@ const MOST_PASSES: usize = 16;
 /// An equal graph in fewer and cheaper operations, holding only what the outputs depend on. Axes of a value
 /// may be listed in another order.
 pub fn simplify(graph: &Graph) -> Graph {
-    let (mut store, mut outputs) = store::read(graph);
+    let outputs: Vec<_> = graph.outputs().map(|(name, node)| (name.to_owned(), node)).collect();
+    settled(graph, &outputs, false)
+}
+
+/// The simplified graph of some nodes of a graph that will not be differentiated any more: every
+/// `stop(x)` is `x`, and the outputs are the given ones alone.
+pub fn finished(graph: &Graph, outputs: &[(String, NodeId)]) -> Graph {
+    settled(graph, outputs, true)
+}
+
+fn settled(graph: &Graph, named: &[(String, NodeId)], erase_stops: bool) -> Graph {
+    let (mut store, copies) = store::read(graph, erase_stops);
+    let mut outputs: Vec<store::Id> = named.iter().map(|(_, node)| copies[node]).collect();
     for pass in 0..MOST_PASSES {
         let (next, moved) = rewrite(&store, &outputs, pass > 0);
         let settled = pass > 0 && next.rewrites() == 0 && next.len() == store.len();
@@ -44,7 +56,7 @@ pub fn simplify(graph: &Graph) -> Graph {
             break;
         }
     }
-    store::write(&store, graph.outputs().map(|(name, _)| name).zip(outputs))
+    store::write(&store, named.iter().map(|(name, _)| name.as_str()).zip(outputs))
 }
 
 /// One pass: every live operation rebuilt.

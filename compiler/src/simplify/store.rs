@@ -3,7 +3,7 @@
 use super::{algebra, spread, totals, views};
 use crate::{
     axis::{Axis, Shape},
-    graph::{Combine, DType, Graph, Op, ScalarOp, Type, type_of},
+    graph::{Combine, DType, Graph, NodeId, Op, ScalarOp, Type, type_of},
 };
 use rustc_hash::{FxHashMap, FxHasher};
 use std::{
@@ -236,18 +236,21 @@ fn is_same(x: &Item, y: &Item) -> bool {
     op && operands && x.ty == y.ty
 }
 
-/// A graph's nodes, which are added operands first, and its outputs in order.
-pub(super) fn read(graph: &Graph) -> (Store, Vec<Id>) {
+/// A graph's nodes, which are added operands first, and where each went.
+pub(super) fn read(graph: &Graph, erase_stops: bool) -> (Store, FxHashMap<NodeId, Id>) {
     let mut store = Store::new(false);
-    let mut copies: FxHashMap<_, Id> = FxHashMap::default();
+    let mut copies: FxHashMap<NodeId, Id> = FxHashMap::default();
     for id in graph.ids() {
         let node = graph.node(id).clone();
-        let operands = graph.operands(id).iter().map(|operand| copies[operand]).collect();
+        let operands: Vec<Id> = graph.operands(id).iter().map(|operand| copies[operand]).collect();
+        if erase_stops && node.op == Op::Map(ScalarOp::Stop) {
+            copies.insert(id, operands[0]);
+            continue;
+        }
         copies.insert(id, store.items.len() as Id);
         store.items.push(Item { op: node.op, operands, ty: node.ty, label: node.label });
     }
-    let outputs = graph.outputs().map(|(_, node)| copies[&node]).collect();
-    (store, outputs)
+    (store, copies)
 }
 
 /// The graph of what the outputs depend on.

@@ -84,8 +84,11 @@ impl Sketch {
     }
 }
 
+/// What a rule does, and an expression to which it applies.
+type Rule = (&'static str, fn(&mut Sketch) -> NodeId);
+
 /// Checks every rule of a group and compares the listings with the group's snapshot.
-fn check(group: &str, rules: &[(&str, fn(&mut Sketch) -> NodeId)]) {
+fn check(group: &str, rules: &[Rule]) {
     let mut shown = String::new();
     for (name, build) in rules {
         let mut sketch = Sketch::default();

@@ -19,18 +19,18 @@
 //! | [`exp`] | 1.1 | all |
 //! | [`exp2`] | 0.9 | all; exact for integers |
 //! | [`expm1`] | 1.5 | all |
-//! | [`log`] | 0.9 | x ≥ 0; -∞ of zeros |
-//! | [`log1p`] | 1.0 | x ≥ -1; -∞ of -1 |
-//! | [`log2`] | 1.0 | x ≥ 0; -∞ of zeros; exact for powers of two |
+//! | [`log`] | 1.0 | x ≥ 0; -∞ of zeros |
+//! | [`log1p`] | 1.1 | x ≥ -1; -∞ of -1 |
+//! | [`log2`] | 1.1 | x ≥ 0; -∞ of zeros; exact for powers of two |
 //! | [`sigmoid`] | 1.7 | all |
 //! | [`tanh`] | 1.4 | all |
-//! | [`sin`], [`cos`] | 1.7 | \|x\| < 2¹⁷; 2.5 up to 2²², beyond which the phase is taken as zero; NaN of infinities |
-//! | [`tan`] | 1.5 | \|x\| < 2²², beyond as `sin` |
-//! | [`asin`], [`acos`] | 1.3 | \|x\| ≤ 1 |
+//! | [`sin`], [`cos`] | 1.8 | \|x\| < 2¹⁷; 2.6 up to 2²², beyond which the phase is taken as zero; NaN of infinities |
+//! | [`tan`] | 1.6 | \|x\| < 2²², beyond as `sin` |
+//! | [`asin`], [`acos`] | 1.4 | \|x\| ≤ 1 |
 //! | [`atan`], [`atan2`] | 1.6 | all, by the signs of zeros, and with infinities as limits |
-//! | [`erf`] | 1.1 | all |
-//! | [`softplus`] | 1.7 | all |
-//! | [`pow`] | 1.1 | as in C |
+//! | [`erf`] | 1.2 | all |
+//! | [`softplus`] | 1.8 | all |
+//! | [`pow`] | 1.2 | as in C |
 //! | [`rsqrt`] | 1.5 | x ≥ 0; ±∞ of zeros |
 //!
 //! Arguments and results may be subnormal. Zeros keep their sign where the function is odd, infinities have their

@@ -95,19 +95,19 @@ fn exponentials() {
 
 #[test]
 fn logarithms() {
-    check("log", 0.9, fast!(log(x)), f64::ln, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
-    check("log1p", 1.0, fast!(log1p(x)), f64::ln_1p, &[0.414_213_56, 0.292_893_23, 1.0]);
-    check("softplus", 1.7, fast!(softplus(x)), |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), &[87.3, 103.972_08]);
-    check("log2", 1.0, fast!(log2(x)), f64::log2, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
+    check("log", 1.0, fast!(log(x)), f64::ln, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
+    check("log1p", 1.1, fast!(log1p(x)), f64::ln_1p, &[0.414_213_56, 0.292_893_23, 1.0]);
+    check("softplus", 1.8, fast!(softplus(x)), |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), &[87.3, 103.972_08]);
+    check("log2", 1.1, fast!(log2(x)), f64::log2, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
 }
 
 #[test]
 fn circular_functions() {
     let multiples: Vec<f32> = (1..2000).map(|k| k as f32 * std::f32::consts::FRAC_PI_2).collect();
     for (name, near_bound, far_bound, function, truth) in [
-        ("sin", 1.7, 2.5, &fast!(sin(x)) as &(dyn Fn(f32) -> f32 + Sync), f64::sin as fn(f64) -> f64),
-        ("cos", 1.7, 2.5, &fast!(cos(x)), f64::cos),
-        ("tan", 1.5, 1.5, &fast!(tan(x)), f64::tan),
+        ("sin", 1.8, 2.6, &fast!(sin(x)) as &(dyn Fn(f32) -> f32 + Sync), f64::sin as fn(f64) -> f64),
+        ("cos", 1.8, 2.6, &fast!(cos(x)), f64::cos),
+        ("tan", 1.6, 1.6, &fast!(tan(x)), f64::tan),
     ] {
         // The argument where it is less than the limit, and a zero or NaN beyond.
         let within = |limit: f64| move |x: f64| if x.abs() < limit { x } else { x - x };
@@ -132,8 +132,8 @@ fn sines_stay_within_one() {
 #[test]
 fn inverse_circular_functions() {
     check("atan", 1.6, fast!(atan(x)), f64::atan, &[0.414_213_56]);
-    check("asin", 1.3, fast!(asin(x)), f64::asin, &[]);
-    check("acos", 1.3, fast!(acos(x)), f64::acos, &[]);
+    check("asin", 1.4, fast!(asin(x)), f64::asin, &[]);
+    check("acos", 1.4, fast!(acos(x)), f64::acos, &[]);
 }
 
 /// The error function in double precision, by its series of positive terms.
@@ -152,7 +152,7 @@ fn erf(x: f64) -> f64 {
 
 #[test]
 fn error_function_and_root() {
-    check("erf", 1.1, fast!(erf(x)), erf, &[3.9, 4.0]);
+    check("erf", 1.2, fast!(erf(x)), erf, &[3.9, 4.0]);
     check("rsqrt", 1.5, fast!(rsqrt(x)), |x| 1.0 / x.sqrt(), &[]);
 }
 
@@ -209,17 +209,17 @@ fn functions_of_two_arguments() {
     check_pairs("atan2", 1.6, fast!(atan2(y, x)), f64::atan2, any_pair);
     let near = |bits: u64| (unit(bits) - 0.5, unit(bits >> 32) - 0.5);
     check_pairs("atan2", 1.6, fast!(atan2(y, x)), f64::atan2, near);
-    check_pairs("pow", 1.1, fast!(pow(x, y)), f64::powf, any_pair);
+    check_pairs("pow", 1.2, fast!(pow(x, y)), f64::powf, any_pair);
     // A base near one, where the logarithm must be exact, and any base, with an exponent that keeps the result in
     // range.
     let near_one = |bits: u64| {
         let x = 0.5 + unit(bits);
         (x, (unit(bits >> 32) - 0.5) * 300.0 / x.log2().abs().max(1e-7))
     };
-    check_pairs("pow", 1.1, fast!(pow(x, y)), f64::powf, near_one);
+    check_pairs("pow", 1.2, fast!(pow(x, y)), f64::powf, near_one);
     let in_range = |bits: u64| {
         let x = f32::from_bits((bits as u32) >> 1);
         (x, (unit(bits >> 32) - 0.5) * 300.0 / x.log2().abs().max(1e-7))
     };
-    check_pairs("pow", 1.1, fast!(pow(x, y)), f64::powf, in_range);
+    check_pairs("pow", 1.2, fast!(pow(x, y)), f64::powf, in_range);
 }

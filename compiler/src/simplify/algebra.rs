@@ -100,11 +100,21 @@ fn sum(s: &mut Store, x: Id, y: Id) -> Option<Id> {
                 return Some(s.map(Add, &[total, rest]));
             }
         }
+        if let (Some(value), Some((from, rest))) = (s.constant_of(x), taken_from_constant(s, y)) {
+            let total = s.constant(value + from, s.dtype(x));
+            return Some(s.map(Sub, &[total, rest]));
+        }
         if let Some(inner) = s.unary_of(Neg, y) {
             return Some(s.map(Sub, &[x, inner]));
         }
     }
     None
+}
+
+/// The constant and the rest of `constant - rest`.
+fn taken_from_constant(s: &Store, id: Id) -> Option<(f64, Id)> {
+    let [x, y] = *s.map_of(ScalarOp::Sub, id)? else { return None };
+    Some((s.constant_of(x)?, y))
 }
 
 fn difference(s: &mut Store, x: Id, y: Id) -> Option<Id> {
@@ -114,6 +124,10 @@ fn difference(s: &mut Store, x: Id, y: Id) -> Option<Id> {
     }
     if s.constant_of(x) == Some(0.0) {
         return Some(s.map(Neg, &[y]));
+    }
+    if let (Some(value), Some((from, rest))) = (s.constant_of(x), taken_from_constant(s, y)) {
+        let total = s.constant(value - from, s.dtype(x));
+        return Some(s.map(Add, &[total, rest]));
     }
     let inner = s.unary_of(Neg, y)?;
     Some(s.map(Add, &[x, inner]))

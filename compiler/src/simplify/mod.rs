@@ -1,16 +1,16 @@
 //! Simplification: from graph to graph, the same values in fewer and cheaper operations.
 //!
-//! The graph is rebuilt operand first through [`Store::make`], which tries the rules on an operation
+//! The graph is rebuilt operand first through `Store::make`, which tries the rules on an operation
 //! before it is added and shares what is already there. A rule sees operands that are simplified
 //! themselves. Passes repeat until one changes nothing.
 //!
 //! The rules, one file a group:
 //!
-//! * [`algebra`]: constants, identities of arithmetic and logic.
-//! * [`spread`]: repetition moves outwards, past everything that can be computed once, until it
+//! * `algebra`: constants, identities of arithmetic and logic.
+//! * `spread`: repetition moves outwards, past everything that can be computed once, until it
 //!   disappears: maps align by name and need none.
-//! * [`views`]: views of views become one view, views that change nothing disappear.
-//! * [`totals`]: reductions of reductions, and sums of products as contractions.
+//! * `views`: views of views become one view, views that change nothing disappear.
+//! * `totals`: reductions of reductions, and sums of products as contractions.
 //!
 //! Values are those of the graph up to rounding and with the algebra of finite numbers: `x * 0` is 0, whatever x
 //! may become at run time, and the sign of a zero is not kept. Rewrites that depend on nothing else

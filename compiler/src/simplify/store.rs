@@ -196,7 +196,7 @@ impl Store {
 
 /// The operation with its sets of axes in alphabetical order.
 fn canonical(mut op: Op) -> Op {
-    if let Op::Reduce { axes, combine: _ } | Op::Contract { over: axes } | Op::ScatterAdd { over: axes, .. } = &mut op {
+    if let Op::Reduce { axes, .. } | Op::Contract { over: axes } | Op::ScatterAdd { over: axes, .. } = &mut op {
         axes.sort_unstable();
     }
     op

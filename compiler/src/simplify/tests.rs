@@ -158,6 +158,13 @@ fn algebra() {
                 let more = s.map(Add, &[x, two]);
                 s.map(Add, &[three, more])
             }),
+            ("what is taken from a constant", |s| {
+                let (x, one, two) = (s.pair().0, s.number(1.0), s.number(2.0));
+                let rest = s.map(Sub, &[one, x]);
+                let back = s.map(Sub, &[one, rest]);
+                let again = s.map(Sub, &[two, back]);
+                s.map(Add, &[again, two])
+            }),
             ("division by a constant, of one", |s| {
                 let (x, one, four) = (s.pair().0, s.number(1.0), s.number(4.0));
                 let quarter = s.map(Div, &[x, four]);
@@ -315,6 +322,14 @@ fn views() {
                 let padded = s.pad(x, "a", 2, 1);
                 s.slice(padded, "a", 5, 2, -2)
             }),
+            ("slices of padding that reach into it", |s| {
+                let mut x = s.float("x", &[("a", 6)]);
+                for _ in 0..2 {
+                    let rest = s.slice(x, "a", 1, 5, 1);
+                    x = s.pad(rest, "a", 0, 1);
+                }
+                x
+            }),
             ("slice of a concatenation", |s| {
                 let (x, y) = (s.float("x", &[("a", 2)]), s.float("y", &[("a", 3), ("b", 2)]));
                 let joined = s.op(Op::Concat { axis: axis("a") }, &[y, x]);
@@ -393,6 +408,12 @@ fn totals() {
                 let minus = s.map(Neg, &[y]);
                 let outer = s.contract(scaled, minus, &[]);
                 s.contract(outer, minus, &["a"])
+            }),
+            ("axes of one element", |s| {
+                let (x, z) = (s.float("x", &[("a", 2), ("k", 1), ("n", 1)]), s.float("z", &[("k", 1), ("b", 3)]));
+                let outer = s.contract(x, z, &["k"]);
+                let renamed = s.op(Op::Rename(vec![(axis("n"), axis("m")), (axis("a"), axis("c"))]), &[outer]);
+                s.reduce(Combine::Max, renamed, &["m", "b"])
             }),
             ("scan of one element", |s| {
                 let x = s.float("x", &[("a", 1), ("b", 2)]);

@@ -9,7 +9,14 @@ use crate::{
 pub(super) fn rule(s: &mut Store, op: &Op, operands: &[Id]) -> Option<Id> {
     match op {
         Op::Reduce { axes, .. } if axes.is_empty() => Some(operands[0]),
-        Op::Reduce { combine, axes } => reduce(s, *combine, axes, operands[0]),
+        Op::Reduce { combine, axes } => {
+            let (single, rest) = single(s, axes, operands[0]);
+            if single.is_empty() {
+                return reduce(s, *combine, axes, operands[0]);
+            }
+            let x = without(s, &single, operands[0]);
+            Some(s.make(Op::Reduce { combine: *combine, axes: rest }, vec![x]))
+        }
         Op::Scan { combine, axis, exclusive, .. } if s.size(operands[0], *axis) == 1 => {
             if !exclusive {
                 return Some(operands[0]);
@@ -22,6 +29,16 @@ pub(super) fn rule(s: &mut Store, op: &Op, operands: &[Id]) -> Option<Id> {
         Op::Contract { over } => contract(s, over, operands[0], operands[1]),
         _ => None,
     }
+}
+
+/// The axes of one element, along which there is nothing to combine, and the others.
+fn single(s: &Store, axes: &[Axis], x: Id) -> (Vec<Axis>, Vec<Axis>) {
+    axes.iter().partition(|axis| s.size(x, **axis) == 1)
+}
+
+/// `x` without some axes of one element.
+fn without(s: &mut Store, single: &[Axis], x: Id) -> Id {
+    single.iter().fold(x, |x, axis| s.make(Op::Split { axis: *axis, into: Vec::new() }, vec![x]))
 }
 
 fn reduce(s: &mut Store, combine: Combine, axes: &[Axis], x: Id) -> Option<Id> {
@@ -76,6 +93,11 @@ fn product(s: &mut Store, over: &[Axis], axes: &[Axis], x: Id) -> Option<Id> {
 fn contract(s: &mut Store, over: &[Axis], x: Id, y: Id) -> Option<Id> {
     if over.is_empty() {
         return Some(s.map(ScalarOp::Mul, &[x, y]));
+    }
+    let (single, rest) = single(s, over, x);
+    if !single.is_empty() {
+        let (x, y) = (without(s, &single, x), without(s, &single, y));
+        return Some(s.make(Op::Contract { over: rest }, vec![x, y]));
     }
     for (x, y) in [(x, y), (y, x)] {
         if let Some((factor, rest)) = s.with_constant(ScalarOp::Mul, x) {

@@ -71,8 +71,14 @@ fn split(s: &mut Store, axis: Axis, into: &[(Axis, usize)], x: Id) -> Option<Id>
     if let [(only, _)] = into {
         return Some(s.make(Op::Rename(vec![(axis, *only)]), vec![x]));
     }
+    let inner = *s.item(x).operands.first()?;
+    if let (Op::Rename(pairs), []) = (s.op(x).clone(), into) {
+        let own = pairs.iter().find(|(_, to)| *to == axis).map_or(axis, |(from, _)| *from);
+        let rest = pairs.into_iter().filter(|(from, _)| *from != own).collect();
+        let dropped = s.make(Op::Split { axis: own, into: Vec::new() }, vec![inner]);
+        return Some(s.make(Op::Rename(rest), vec![dropped]));
+    }
     let Op::Merge { axes, into: merged } = s.op(x).clone() else { return None };
-    let inner = s.inner(x);
     let sizes = axes.iter().map(|axis| s.size(inner, *axis));
     if merged != axis || !sizes.eq(into.iter().map(|(_, size)| *size)) {
         return None;
@@ -120,10 +126,21 @@ fn slice(s: &mut Store, axis: Axis, run: Run, x: Id) -> Option<Id> {
             let start = first.checked_add_signed(start as isize * stride)?;
             Some(s.make(Op::Slice { axis, start, size, step: step * stride }, vec![s.inner(x)]))
         }
-        Op::Pad { axis: same, before, .. } if same == axis => {
+        Op::Pad { axis: same, before, value, .. } if same == axis => {
             let inner = s.inner(x);
-            let inside = low >= before && high < before + s.size(inner, axis);
-            inside.then(|| s.make(Op::Slice { axis, start: start - before, size, step }, vec![inner]))
+            let end = before + s.size(inner, axis);
+            if low >= before && high < end {
+                return Some(s.make(Op::Slice { axis, start: start - before, size, step }, vec![inner]));
+            }
+            // The part that lies inside is sliced first, so that slices meet slices and paddings paddings.
+            let (first, last) = (low.max(before), (high + 1).min(end));
+            if step != 1 || first >= last {
+                return None;
+            }
+            let inside = Op::Slice { axis, start: first - before, size: last - first, step: 1 };
+            let part = s.make(inside, vec![inner]);
+            let (before, after) = (first - low, high + 1 - last);
+            Some(s.make(Op::Pad { axis, before, after, value }, vec![part]))
         }
         Op::Concat { axis: same } if same == axis => {
             let shape = s.shape(x).replaced(axis, &[(axis, size)]);

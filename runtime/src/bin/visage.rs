@@ -1,1 +1,5 @@
-fn main() {}
+//! The `visage` command.
+
+fn main() -> std::process::ExitCode {
+    visage_runtime::command::main(std::env::args_os())
+}

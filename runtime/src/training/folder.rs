@@ -2,14 +2,16 @@
 //!
 //! ```text
 //! runs/nerf/
-//!   run.json               how the run was started: spec, sizes, seed, data, rounds
-//!   spec/                  the spec's files as they were
-//!   system.txt             the spec as elaborated: models, parameters, losses, steps
+//!   run.json               how the run was started: settings, seed, data, rounds
+//!   spec.ron               the spec as elaborated, libraries and settings put in
+//!   system.txt             what is in it: models, parameters, losses, steps
 //!   checkpoints/00012000.safetensors, …, latest
 //!   metrics.csv            one row a round
 //!   events.out.tfevents.*  the same for TensorBoard, with pictures
 //!   curve.png              loss and PSNR over rounds
 //!   samples/               pictures on the way
+//!   results/               evaluation and renderings of the trained weights
+//!   data/                  the generated data set, where no other was given
 //!   log.txt
 //! ```
 
@@ -69,6 +71,9 @@ impl RunFolder {
         if folder.description().exists() {
             return Err(FolderError::Taken(root.to_owned()));
         }
+        // Left by a run that was killed before it existed.
+        let stale = folder.checkpoints();
+        fs::remove_dir_all(&stale).and_then(|()| fs::create_dir(&stale)).map_err(FolderError::io(&stale))?;
         Ok(folder)
     }
 
@@ -125,12 +130,12 @@ impl RunFolder {
         self.root.join("run.json")
     }
 
-    /// Copies of the spec's files.
+    /// The spec as elaborated.
     pub fn spec(&self) -> PathBuf {
-        self.root.join("spec")
+        self.root.join("spec.ron")
     }
 
-    /// The spec as elaborated, for people.
+    /// What is in the spec, for people.
     pub fn system(&self) -> PathBuf {
         self.root.join("system.txt")
     }

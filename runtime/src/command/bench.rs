@@ -1,0 +1,189 @@
+//! `visage bench`: how long a program takes, fused and not.
+
+use super::{
+    arguments::{DeviceArguments, SpecArguments},
+    compile::programs,
+    cost,
+    failure::{Because, Outcome},
+    print,
+    source::Source,
+    table::{Table, bytes, flops},
+};
+use crate::{
+    buffer::{Buffer, State},
+    console,
+    executor::{Executable, ExecuteOptions},
+};
+use indexmap::IndexMap;
+use serde_json::json;
+use std::time::Instant;
+use visage_compiler::{
+    graph::{DType, Distribution, Type},
+    random::{RandomKey, draw},
+    system::Program,
+};
+
+/// Measures a program with random inputs and weights: fused against one operation a kernel.
+///
+/// The variants run in turn, so that what else the machine does meets all of them; medians are compared.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  visage bench graphs/nerf fit                       a whole training step
+  visage bench graphs/nerf photometric --gradient --threads 1
+  visage bench graphs/nerf render --set ray=4096 --repeat 20 --json")]
+pub struct Arguments {
+    #[command(flatten)]
+    source: SpecArguments,
+
+    /// A task, a loss or a training step
+    program: String,
+
+    /// Of a loss: with the gradients of its parameters
+    #[arg(long)]
+    gradient: bool,
+
+    /// How often each variant runs
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    repeat: u32,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// One way to run the program.
+struct Variant {
+    name: &'static str,
+    prepared: f64,
+    memory: usize,
+    executables: Vec<Executable>,
+    seconds: Vec<f64>,
+}
+
+/// Runs the command.
+pub fn bench(arguments: &Arguments) -> Outcome {
+    let system = Source::open(&arguments.source)?.system()?;
+    let programs = programs(&system, &arguments.program, arguments.gradient)?;
+    let options = arguments.device.options();
+    let mut variants = vec![Variant::prepare("unfused", &programs, &ExecuteOptions { fuse: false, ..options })?];
+    if options.fuse {
+        variants.insert(0, Variant::prepare("fused", &programs, &options)?);
+    }
+    let state: State = programs
+        .iter()
+        .flat_map(|program| &program.parameters)
+        .map(|(name, _)| name)
+        .collect::<indexmap::IndexSet<_>>()
+        .into_iter()
+        .map(|name| {
+            let ty =
+                programs.iter().find_map(|program| program.parameters.get(name).map(|node| program.graph.ty(*node)));
+            (
+                name.clone(),
+                random(ty.unwrap_or(&Type::new(DType::F32, Default::default())), name, Distribution::Normal, 0.1),
+            )
+        })
+        .collect();
+    let inputs: Vec<IndexMap<String, Buffer>> = programs
+        .iter()
+        .map(|program| {
+            program
+                .inputs
+                .iter()
+                .map(|(name, input)| (name.clone(), random(&input.ty, name, Distribution::Uniform, 1.0)))
+                .collect()
+        })
+        .collect();
+    let bar = console::bar(u64::from(arguments.repeat) + 1, "{spinner} {bar:30} {pos}/{len}");
+    for round in 0..=arguments.repeat {
+        for variant in &mut variants {
+            let started = Instant::now();
+            for (executable, inputs) in variant.executables.iter_mut().zip(&inputs) {
+                executable.run(&mut state.clone(), inputs, RandomKey { seed: 0, step: u64::from(round) })?;
+            }
+            // The first run warms caches up.
+            if round > 0 {
+                variant.seconds.push(started.elapsed().as_secs_f64());
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    tell(arguments, &programs, &mut variants);
+    Ok(())
+}
+
+impl Variant {
+    fn prepare(name: &'static str, programs: &[Program], options: &ExecuteOptions) -> Outcome<Variant> {
+        let started = Instant::now();
+        let executables = programs.iter().map(|program| Executable::new(program, &IndexMap::new(), options));
+        let executables = executables.collect::<Result<Vec<_>, _>>().failed()?;
+        let memory = executables.iter().map(|executable| executable.memory().total()).max().unwrap_or(0);
+        Ok(Variant { name, prepared: started.elapsed().as_secs_f64(), memory, executables, seconds: Vec::new() })
+    }
+
+    fn median(&mut self) -> f64 {
+        self.seconds.sort_by(f64::total_cmp);
+        let middle = self.seconds.len() / 2;
+        if self.seconds.len() % 2 == 1 {
+            self.seconds[middle]
+        } else {
+            (self.seconds[middle - 1] + self.seconds[middle]) / 2.0
+        }
+    }
+}
+
+fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant]) {
+    let work: f64 = programs.iter().map(|program| cost::of(program).contractions).sum();
+    let mut table = Table::new(&["variant", ">median", ">fastest", ">contractions", ">memory", ">compiled in"]);
+    let mut rows = Vec::new();
+    for variant in variants {
+        let median = variant.median();
+        let fastest = variant.seconds[0];
+        table.row([
+            variant.name.to_owned(),
+            time(median),
+            time(fastest),
+            format!("{}/s", flops(work / median)),
+            bytes(variant.memory as u64),
+            time(variant.prepared),
+        ]);
+        rows.push(json!({
+            "variant": variant.name,
+            "median_seconds": median,
+            "fastest_seconds": fastest,
+            "memory_bytes": variant.memory,
+            "compile_seconds": variant.prepared,
+        }));
+    }
+    if arguments.json {
+        print(&format!("{:#}\n", json!({ "program": arguments.program, "contraction_flops": work, "variants": rows })));
+    } else {
+        print(&table.to_string());
+    }
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.2} ms", s * 1e3),
+        s => format!("{:.1} µs", s * 1e6),
+    }
+}
+
+/// Numbers that look like data, times a factor; zeros where they are not `f32`.
+fn random(ty: &Type, name: &str, distribution: Distribution, factor: f64) -> Buffer {
+    let mut buffer = Buffer::zeros(ty.clone());
+    if ty.dtype == DType::F32 {
+        let stream = name.bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        for (index, element) in buffer.as_f32_mut().iter_mut().enumerate() {
+            let drawn = draw(distribution, RandomKey { seed: 1, step: 0 }, stream, index as u32);
+            *element = (factor * drawn) as f32;
+        }
+    }
+    buffer
+}

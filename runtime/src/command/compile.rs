@@ -1,0 +1,114 @@
+//! `visage compile`: a program at one of the stages of its compilation.
+
+use super::{
+    arguments::SpecArguments,
+    failure::{Because, Code, Failure, Outcome, suggestion},
+    print,
+    source::Source,
+};
+use std::path::PathBuf;
+use visage_compiler::{
+    simplify::simplified,
+    system::{Program, System},
+    training::{accumulation_programs, gradient_program, step_program},
+};
+
+/// Prints a program at one of the stages of its compilation.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A graph is printed one operation a line, operands first:
+  %7 = contract over feature %3, %6 : f32[ray=1024, feature=256]  # pts_linears.0
+
+Examples:
+  visage compile graphs/nerf render                          the graph of a task
+  visage compile graphs/nerf photometric --gradient          a loss with its gradients
+  visage compile graphs/nerf fit                             a whole training step
+  visage compile graphs/nerf render --no-simplify --out render.txt")]
+pub struct Arguments {
+    #[command(flatten)]
+    source: SpecArguments,
+
+    /// A task, a loss or a training step
+    program: String,
+
+    /// What to print
+    #[arg(long, value_enum, default_value_t)]
+    emit: Emit,
+
+    /// Of a loss: with the gradients of its parameters
+    #[arg(long)]
+    gradient: bool,
+
+    /// As the spec has it, before any rewriting
+    #[arg(long, conflicts_with = "gradient")]
+    no_simplify: bool,
+
+    /// Where to; standard output unless given
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// A stage of compilation.
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Emit {
+    /// Operations on named axes
+    #[default]
+    Graph,
+}
+
+/// Runs the command.
+pub fn compile(arguments: &Arguments) -> Outcome {
+    let system = Source::open(&arguments.source)?.system()?;
+    let Arguments { program: name, gradient, no_simplify, .. } = arguments;
+    let mut text = String::new();
+    for program in programs(&system, name, *gradient)? {
+        match arguments.emit {
+            Emit::Graph if *no_simplify => text.push_str(&program.graph.to_string()),
+            Emit::Graph => text.push_str(&simplified(&program).graph.to_string()),
+        }
+    }
+    match &arguments.out {
+        None => print(&text),
+        Some(path) => std::fs::write(path, text)
+            .map_err(|error| Failure::new(Code::Failed, format!("{}: {error}", path.display())))?,
+    }
+    Ok(())
+}
+
+/// The programs of a name: a task's or a loss's one, or those of a training step.
+///
+/// # Errors
+/// There is no such program, or it has no gradient.
+pub fn programs(system: &System, name: &str, gradient: bool) -> Outcome<Vec<Program>> {
+    if let Some(loss) = system.losses.get(name) {
+        return Ok(vec![match gradient {
+            true => gradient_program(loss, &system.parameters).usage()?.program,
+            false => loss.clone(),
+        }]);
+    }
+    if gradient {
+        let names: Vec<&str> = system.losses.keys().map(String::as_str).collect();
+        let message = format!("only losses have gradients, and `{name}` is none");
+        return Err(Failure::with_help(Code::Usage, message, suggestion(name, names)));
+    }
+    if let Some(task) = system.tasks.get(name) {
+        return Ok(vec![task.program.clone()]);
+    }
+    if let Some(step) = system.training.steps.get(name) {
+        let loss = &system.losses[&step.loss];
+        return Ok(if step.accumulate > 1 {
+            let programs = accumulation_programs(loss, step, &system.parameters).usage()?;
+            vec![programs.gradient.program, programs.apply.program]
+        } else {
+            vec![step_program(loss, step, &system.parameters).usage()?.program]
+        });
+    }
+    let names = [
+        &system.tasks.keys().collect::<Vec<_>>()[..],
+        &system.losses.keys().collect::<Vec<_>>(),
+        &system.training.steps.keys().collect::<Vec<_>>(),
+    ];
+    let names: Vec<&str> = names.concat().into_iter().map(String::as_str).collect();
+    let message = format!("`{}` has no task, loss or training step `{name}`", system.name);
+    Err(Failure::with_help(Code::Usage, message, suggestion(name, names)))
+}

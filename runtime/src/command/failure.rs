@@ -1,0 +1,125 @@
+//! How commands fail: what is said, and the exit code.
+
+use miette::{Diagnostic, MietteDiagnostic, Report};
+use std::{fmt, process::ExitCode};
+
+/// The exit codes of the command, as its `--help` lists them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    /// The work was begun and failed.
+    Failed = 1,
+    /// Arguments, spec or files are not what they should be; nothing was begun.
+    Usage = 2,
+    /// Training stopped because a value became infinite or not a number.
+    NotFinite = 3,
+    /// Stopped by Ctrl-C or a termination signal, after a checkpoint.
+    Interrupted = 130,
+}
+
+/// The end of a command that did not do what it was asked to.
+#[derive(Debug)]
+pub struct Failure {
+    code: Code,
+    report: Report,
+}
+
+/// What a command, or a part of one, gives.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure in words.
+    pub fn new(code: Code, message: impl fmt::Display) -> Failure {
+        Failure { code, report: Report::new(MietteDiagnostic::new(message.to_string())) }
+    }
+
+    /// Wrong arguments, spec or files, in words.
+    pub fn usage(message: impl fmt::Display) -> Failure {
+        Failure::new(Code::Usage, message)
+    }
+
+    /// A failure in words, with what would mend it.
+    pub fn with_help(code: Code, message: impl fmt::Display, help: impl fmt::Display) -> Failure {
+        let diagnostic = MietteDiagnostic::new(message.to_string()).with_help(help.to_string());
+        Failure { code, report: Report::new(diagnostic) }
+    }
+
+    /// An error with its help and places.
+    pub fn diagnostic(code: Code, error: impl Diagnostic + Send + Sync + 'static) -> Failure {
+        Failure { code, report: Report::new(error) }
+    }
+
+    /// Says it on standard error; the code to exit with.
+    pub fn tell(&self) -> ExitCode {
+        crate::console::line(format!("{:?}", self.report).trim_end());
+        ExitCode::from(self.code as u8)
+    }
+}
+
+impl<E: Diagnostic + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        Failure { code: Code::Failed, report: Report::new(error) }
+    }
+}
+
+/// Turns errors into failures of one code.
+pub trait Because<T> {
+    /// The error means that the arguments, the spec or a file are wrong.
+    fn usage(self) -> Outcome<T>;
+    /// The error means that the work failed.
+    fn failed(self) -> Outcome<T>;
+}
+
+impl<T, E: fmt::Display> Because<T> for Result<T, E> {
+    fn usage(self) -> Outcome<T> {
+        self.map_err(Failure::usage)
+    }
+
+    fn failed(self) -> Outcome<T> {
+        self.map_err(|error| Failure::new(Code::Failed, error))
+    }
+}
+
+/// Turns diagnostics, with their labels and help, into failures of wrong usage.
+pub trait Diagnosed<T> {
+    /// The error means that the spec or the arguments are wrong.
+    fn diagnosed(self) -> Outcome<T>;
+}
+
+impl<T, E: Diagnostic + Send + Sync + 'static> Diagnosed<T> for Result<T, E> {
+    fn diagnosed(self) -> Outcome<T> {
+        self.map_err(|error| Failure { code: Code::Usage, report: Report::new(error) })
+    }
+}
+
+/// The name among `candidates` that someone who wrote `name` most likely meant.
+pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .into_iter()
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity > 0.75)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+/// What to say about a name that does not exist: the nearest that does, or all of them.
+pub fn suggestion<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    match nearest(name, candidates.clone()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => match candidates.into_iter().collect::<Vec<_>>() {
+            names if names.is_empty() => "there are none".into(),
+            names => format!("there is {}", names.join(", ")),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::suggestion;
+
+    #[test]
+    fn misspelt_names_are_recognised() {
+        assert_eq!(suggestion("rendr", ["render", "mesh"]), "did you mean `render`?");
+        assert_eq!(suggestion("xyz", ["render", "mesh"]), "there is render, mesh");
+        assert_eq!(suggestion("xyz", []), "there are none");
+    }
+}

@@ -1,0 +1,290 @@
+//! `visage run`: an inference task, fed with tensors or by its driver.
+
+use super::{
+    arguments::{Assignment, DeviceArguments, Given, SpecArguments},
+    failure::{Because, Code, Diagnosed, Failure, Outcome},
+    feed::{self, WeightArguments},
+    print,
+    source::Source,
+    train::DataFolder,
+};
+use crate::{
+    buffer::Buffer,
+    checkpoint::Checkpoint,
+    executor::Executable,
+    media::Picture,
+    options::parse_value,
+    sources::Sources,
+    tasks::{Context, TaskError, drive},
+    training::interrupt,
+};
+use indexmap::IndexMap;
+use serde_json::json;
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+use visage_compiler::{
+    graph::DType,
+    language::ProgramKind,
+    random::RandomKey,
+    system::{Task, Value},
+};
+
+/// Runs an inference task.
+///
+/// With `--in`, the task's program is fed those values and every output is written. Without, a task that
+/// has a driver (`Render`, `Evaluate`, `Mesh`) is fed by it and leaves pictures, videos or meshes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Tensors in files are in the order of axes that `visage check` shows; sizes come from the tensors.
+An input may be a .safetensors, .pth or .npy file, a picture, a folder of pictures, or a number.
+
+Examples:
+  visage run graphs/nerf render --weights runs/nerf --out orbit --frames 90
+  visage run graphs/nerf render --weights runs/nerf --out view --opt view=3 --size 800
+  visage run graphs/nerf evaluate --weights runs/nerf --json
+  visage run graphs/nerf mesh --weights runs/nerf --out head --opt resolution=256
+  visage run graphs/nerf rays --weights w.safetensors \\
+      --in rays_o=batch.safetensors:origins --in rays_d=batch.safetensors:directions --in near=2 \\
+      --out colours.safetensors")]
+pub struct Arguments {
+    #[command(flatten)]
+    source: SpecArguments,
+
+    /// The task; `visage check SPEC` lists them
+    task: String,
+
+    #[command(flatten)]
+    weights: WeightArguments,
+
+    /// Value of an input: NAME=FILE, NAME=FILE:TENSOR or NAME=NUMBER
+    #[arg(long = "in", value_name = "NAME=FILE")]
+    given: Vec<Given>,
+
+    /// Where results go: a .safetensors file for all outputs, NAME=FILE for one (.safetensors, .png), or a driver's folder
+    #[arg(long, value_name = "[NAME=]FILE")]
+    out: Vec<Output>,
+
+    /// Data set of the driver, where the spec or the training run names no other
+    #[arg(long, value_name = "[SOURCE=]DIR", help_heading = "Driver")]
+    data: Vec<DataFolder>,
+
+    /// Replace an option of the driver; may be repeated
+    #[arg(long = "opt", value_name = "NAME=VALUE", help_heading = "Driver")]
+    options: Vec<Assignment>,
+
+    /// Frames of a camera path, as `--opt frames=N`
+    #[arg(long, value_name = "N", help_heading = "Driver")]
+    frames: Option<u32>,
+
+    /// Width of pictures in pixels, as `--opt size=N`
+    #[arg(long, value_name = "N", help_heading = "Driver")]
+    size: Option<u32>,
+
+    /// Camera path (auto, orbit, spiral, views or a .json file), as `--opt path=NAME`
+    #[arg(long, value_name = "PATH", help_heading = "Driver")]
+    path: Option<String>,
+
+    /// Seed of random nodes
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Print the results as JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    device: DeviceArguments,
+}
+
+/// `[NAME=]FILE` of `--out`.
+#[derive(Clone, Debug)]
+struct Output {
+    name: Option<String>,
+    path: PathBuf,
+}
+
+impl FromStr for Output {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Output, String> {
+        Ok(match text.split_once('=') {
+            Some((name, path)) if !name.is_empty() && !name.contains('/') => {
+                Output { name: Some(name.into()), path: path.into() }
+            }
+            _ => Output { name: None, path: text.into() },
+        })
+    }
+}
+
+/// Runs the command.
+pub fn run(arguments: &Arguments) -> Outcome {
+    let mut source = Source::open(&arguments.source)?;
+    feed::exists(&source, ProgramKind::Task, &arguments.task)?;
+    feed::adopt(&mut source, &arguments.weights)?;
+    if arguments.given.is_empty() {
+        let (files, overrides) = feed::sized_by_weights(&source, &arguments.task, &arguments.weights)?;
+        let system = source.spec.system(&overrides).diagnosed()?;
+        let task = &system.tasks[&arguments.task];
+        if task.driver.is_some() {
+            source.overrides = overrides;
+            let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
+            let mut state = feed::parameters(&system, &wanted, &files, &arguments.weights, arguments.seed)?;
+            return driven(arguments, &source, &system, task, &mut state);
+        }
+    }
+    fed(arguments, &source)
+}
+
+/// Feeds the program from files and writes its outputs.
+fn fed(arguments: &Arguments, source: &Source) -> Outcome {
+    if arguments.out.is_empty() {
+        return Err(Failure::with_help(
+            Code::Usage,
+            "there is nowhere to write the outputs",
+            "give a file with `--out`",
+        ));
+    }
+    let task = &arguments.task;
+    let mut fed = feed::feed(source, ProgramKind::Task, task, &arguments.given, &arguments.weights, arguments.seed, 0)?;
+    let options = arguments.device.options();
+    let mut executable = Executable::new(&fed.program, &IndexMap::new(), &options)?;
+    tracing::debug!("memory: {} bytes", executable.memory().total());
+    let outputs = executable.run(&mut fed.state, &fed.inputs, RandomKey { seed: arguments.seed, step: 0 })?;
+    for Output { name, path } in &arguments.out {
+        match name {
+            None => write_tensors(path, &outputs)?,
+            Some(name) => {
+                let Some(buffer) = outputs.get(name) else {
+                    let message = format!("the task `{task}` has no output `{name}`");
+                    let known: Vec<&str> = outputs.keys().map(String::as_str).collect();
+                    return Err(Failure::with_help(Code::Usage, message, super::failure::suggestion(name, known)));
+                };
+                write_output(path, name, buffer)?;
+            }
+        }
+    }
+    if arguments.json {
+        let shown = outputs.iter().map(|(name, buffer)| {
+            let sizes: Vec<usize> = buffer.shape().iter().map(|(_, size)| size).collect();
+            (name.clone(), json!({ "shape": sizes }))
+        });
+        print(&format!("{:#}\n", shown.collect::<serde_json::Map<_, _>>().into_iter().collect::<serde_json::Value>()));
+    }
+    Ok(())
+}
+
+/// Writes tensors under their names.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_tensors(path: &Path, tensors: &IndexMap<String, Buffer>) -> Outcome {
+    let tensors = tensors.iter().map(|(name, buffer)| (name.clone(), buffer.to_array())).collect();
+    let checkpoint = Checkpoint { tensors, ..Checkpoint::default() };
+    checkpoint.write_safetensors(path).failed()
+}
+
+/// Writes one output by the ending of its file's name.
+fn write_output(path: &Path, name: &str, buffer: &Buffer) -> Outcome {
+    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+    if extension.as_deref() == Some("safetensors") {
+        return write_tensors(path, &[(name.to_owned(), buffer.clone())].into_iter().collect());
+    }
+    let sizes: Vec<usize> = buffer.shape().iter().map(|(_, size)| size).filter(|size| *size != 1).collect();
+    let last = buffer.shape().iter().next_back().map_or(1, |(_, size)| size);
+    let (height, width, channels) = match sizes.as_slice() {
+        [height, width] => (*height, *width, 1),
+        [height, width, 3 | 4] => (*height, *width, last),
+        _ => {
+            let message = format!("the output `{name}` is {}, which is no picture", buffer.ty());
+            return Err(Failure::with_help(Code::Usage, message, "write it to a .safetensors file"));
+        }
+    };
+    if buffer.ty().dtype != DType::F32 {
+        return Err(Failure::usage(format!("the output `{name}` is {}, which is no picture", buffer.ty())));
+    }
+    let picture = Picture { width, height, channels, values: buffer.as_f32().to_vec() };
+    Ok(picture.save(path)?)
+}
+
+/// Lets the task's driver feed it.
+fn driven(
+    arguments: &Arguments,
+    source: &Source,
+    system: &visage_compiler::system::System,
+    task: &Task,
+    state: &mut crate::buffer::State,
+) -> Outcome {
+    let trained = arguments.weights.run()?;
+    let mut folders = trained.as_ref().map(|(_, description)| description.data.clone()).unwrap_or_default();
+    folders.extend(arguments.data.iter().map(|folder| (folder.source.clone(), folder.path.clone())));
+    let generated = trained.map_or_else(|| PathBuf::from("runs/data"), |(root, _)| root.join("data"));
+    let sources = Sources::open(system, &folders, &generated, arguments.seed).diagnosed()?;
+    let out = match arguments.out.as_slice() {
+        [] => PathBuf::from(format!("{}-{}", system.name, arguments.task)),
+        [Output { name: None, path }] => path.clone(),
+        _ => return Err(Failure::usage("the driver writes several files: give one folder with `--out`")),
+    };
+    let context = Context {
+        spec: &source.spec,
+        overrides: &source.overrides,
+        system,
+        sources: &sources,
+        execute: &arguments.device.options(),
+        seed: arguments.seed,
+        out: &out,
+    };
+    interrupt::listen();
+    let results = match drive(&context, &arguments.task, task, &replaced(arguments), state) {
+        Err(TaskError::Interrupted) => return Err(Failure::new(Code::Interrupted, "stopped")),
+        Err(error @ (TaskError::Option(_) | TaskError::Unsuitable(_))) => return Err(error).diagnosed(),
+        results => results?,
+    };
+    if arguments.json {
+        let figures: serde_json::Map<_, _> =
+            results.figures.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+        print(&format!("{:#}\n", json!({ "figures": figures, "files": results.files })));
+    } else {
+        print(&describe(&results));
+    }
+    Ok(())
+}
+
+/// Figures and files of a task, for people.
+pub fn describe(results: &crate::tasks::Results) -> String {
+    let mut text = match &results.table {
+        Some(table) => table.clone(),
+        None => results.figures.iter().map(|(name, value)| format!("  {name}  {value}\n")).collect(),
+    };
+    // Many pictures of a kind are told by their folder.
+    let mut folders: BTreeMap<&Path, usize> = BTreeMap::new();
+    for file in &results.files {
+        *folders.entry(file.parent().unwrap_or(Path::new("."))).or_default() += 1;
+    }
+    for (folder, count) in folders {
+        if count > 8 {
+            text.push_str(&format!("  {}: {count} files\n", folder.display()));
+        } else {
+            let inside = results.files.iter().filter(|file| file.parent().unwrap_or(Path::new(".")) == folder);
+            inside.for_each(|file| text.push_str(&format!("  {}\n", file.display())));
+        }
+    }
+    text
+}
+
+fn replaced(arguments: &Arguments) -> BTreeMap<String, Value> {
+    let mut replaced: BTreeMap<String, Value> =
+        arguments.options.iter().map(|option| (option.name.clone(), parse_value(&option.value))).collect();
+    let numbers = [("frames", arguments.frames), ("size", arguments.size)];
+    for (name, number) in numbers {
+        if let Some(number) = number {
+            replaced.insert(name.into(), Value::Number(f64::from(number)));
+        }
+    }
+    if let Some(path) = &arguments.path {
+        replaced.insert("path".into(), Value::Text(path.clone()));
+    }
+    replaced
+}

@@ -1,0 +1,150 @@
+//! Weights from checkpoints, by official names.
+
+use super::{
+    arguments::WeightSource,
+    failure::{Because, Code, Failure, Outcome, nearest},
+};
+use crate::{array::Array, buffer::Buffer, checkpoint::Checkpoint, training::checkpoints};
+use indexmap::IndexMap;
+use std::path::{Path, PathBuf};
+use visage_compiler::system::{Model, Parameter, System};
+
+/// The arrays of all files of `--weights`.
+#[derive(Debug, Default)]
+pub struct Weights {
+    files: Vec<File>,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    prefix: Option<String>,
+    checkpoint: Checkpoint,
+}
+
+impl Weights {
+    /// Reads every source: checkpoints, or the latest checkpoint of training runs.
+    ///
+    /// # Errors
+    /// A file is missing or is no checkpoint.
+    pub fn read(sources: &[WeightSource]) -> Outcome<Weights> {
+        let files = sources.iter().map(|source| {
+            let path = checkpoint_of(&source.path)?;
+            let checkpoint = Checkpoint::read(&path).usage()?;
+            tracing::debug!("{}: {} tensors", path.display(), checkpoint.tensors.len());
+            Ok(File { path, prefix: source.prefix.clone(), checkpoint })
+        });
+        Ok(Weights { files: files.collect::<Outcome<_>>()? })
+    }
+
+    /// Whether none were given.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The array of each parameter of `wanted` that the files hold, by the parameter's official name.
+    ///
+    /// Names are compared as they are, after the model's renames, and without the prefix that most of a
+    /// file's names share (`w.`, `module.`); a prefix given with the file is the only one tried.
+    pub fn matched<'a>(&'a self, system: &System, wanted: &[&str]) -> IndexMap<String, &'a Array> {
+        let mut found = IndexMap::new();
+        for file in &self.files {
+            let prefixes = match &file.prefix {
+                Some(prefix) => vec![prefix.as_str()],
+                None => file.prefixes(wanted),
+            };
+            let candidates = prefixes.iter().map(|prefix| file.matched(system, wanted, prefix));
+            // The first of equals: no prefix rather than some.
+            let best = candidates.reduce(|best, other| if other.len() > best.len() { other } else { best });
+            found.extend(best.unwrap_or_default());
+        }
+        found
+    }
+
+    /// Parameters for a program: each of `wanted` from the files, with its type checked.
+    ///
+    /// # Errors
+    /// A parameter is missing, with the nearest names that there are, or has other sizes.
+    pub fn parameters(&self, system: &System, wanted: &[&str]) -> Outcome<IndexMap<String, Buffer>> {
+        let found = self.matched(system, wanted);
+        let missing: Vec<&str> = wanted.iter().copied().filter(|name| !found.contains_key(*name)).collect();
+        if let Some(first) = missing.first() {
+            return Err(self.missing(first, missing.len(), wanted.len()));
+        }
+        let typed = wanted.iter().map(|name| {
+            let ty = &system.parameters[*name].ty;
+            let buffer = Buffer::from_array(found[*name], ty);
+            Ok(((*name).to_owned(), buffer.map_err(|error| Failure::usage(format!("parameter `{name}`: {error}")))?))
+        });
+        typed.collect()
+    }
+
+    fn missing(&self, first: &str, missing: usize, wanted: usize) -> Failure {
+        let names = || self.files.iter().flat_map(|file| file.checkpoint.tensors.keys().map(String::as_str));
+        let paths: Vec<String> = self.files.iter().map(|file| file.path.display().to_string()).collect();
+        let message = match missing {
+            1 => format!("the parameter `{first}` is not in {}", paths.join(" or ")),
+            _ => format!("{missing} of {wanted} parameters are not in {}; the first is `{first}`", paths.join(" or ")),
+        };
+        let shown: Vec<&str> = names().take(4).collect();
+        let help = match nearest(first, names()) {
+            Some(near) => format!("the nearest name there is `{near}`; `--weights FILE:PREFIX` strips a prefix"),
+            None => format!("names there are {}, …; `--weights FILE:PREFIX` strips a prefix", shown.join(", ")),
+        };
+        Failure::with_help(Code::Usage, message, help)
+    }
+}
+
+impl File {
+    /// The empty prefix, and each that stands before a wanted name.
+    fn prefixes<'a>(&'a self, wanted: &[&str]) -> Vec<&'a str> {
+        let mut prefixes = vec![""];
+        let Some(first) = wanted.first() else { return prefixes };
+        for name in self.checkpoint.tensors.keys() {
+            if let Some(prefix) = name.strip_suffix(first)
+                && !prefixes.contains(&prefix)
+            {
+                prefixes.push(prefix);
+            }
+        }
+        prefixes
+    }
+
+    fn matched<'a>(&'a self, system: &System, wanted: &[&str], prefix: &str) -> IndexMap<String, &'a Array> {
+        let stripped: IndexMap<&str, &Array> = self
+            .checkpoint
+            .tensors
+            .iter()
+            .filter_map(|(name, array)| Some((name.strip_prefix(prefix)?, array)))
+            .collect();
+        let mut renamed: IndexMap<&str, IndexMap<String, &Array>> = IndexMap::new();
+        for (name, model) in system.models.iter().filter(|(_, model)| !model.rename.is_empty()) {
+            renamed.insert(name, stripped.iter().map(|(name, array)| (rename(model, name), *array)).collect());
+        }
+        let find = |name: &str| {
+            let by_rename = || {
+                let Parameter { model, .. } = system.parameters.get(name)?;
+                renamed.get(model.as_str())?.get(name).copied()
+            };
+            stripped.get(name).copied().or_else(by_rename)
+        };
+        wanted.iter().filter_map(|name| Some(((*name).to_owned(), find(name)?))).collect()
+    }
+}
+
+fn rename(model: &Model, name: &str) -> String {
+    model.rename.iter().fold(name.to_owned(), |name, (pattern, replacement)| name.replace(pattern, replacement))
+}
+
+/// The file meant by a path: itself, or the latest checkpoint of a training run.
+fn checkpoint_of(path: &Path) -> Outcome<PathBuf> {
+    if !path.is_dir() {
+        return Ok(path.to_owned());
+    }
+    match checkpoints::latest(path).usage()? {
+        Some(latest) => Ok(latest),
+        None => {
+            Err(Failure::usage(format!("{} is a folder, but holds no checkpoint of a training run", path.display())))
+        }
+    }
+}

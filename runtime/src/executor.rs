@@ -1,0 +1,220 @@
+//! Running programs: one interface, several devices.
+//!
+//! An [`Executable`] is a program prepared for a device. It reads named inputs and the state, and gives
+//! named outputs; outputs that are updates go into the state instead.
+
+mod reference;
+
+use crate::buffer::{Buffer, State};
+use indexmap::IndexMap;
+use thiserror::Error;
+use visage_compiler::{
+    graph::{Op, Type},
+    random::RandomKey,
+    system::Program,
+};
+
+/// What runs a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Device {
+    /// The reference evaluator: plain loops, slow, what every other device is measured against
+    #[default]
+    Reference,
+}
+
+/// What multiplies matrices on a CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Contraction {
+    /// The register-tiled kernels of this machine's vector unit
+    #[default]
+    MicroKernel,
+    /// Loops compiled like everything else
+    Cranelift,
+}
+
+/// How programs run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExecuteOptions {
+    /// What runs them.
+    pub device: Device,
+    /// Threads; all cores unless given. Results do not depend on it.
+    pub threads: Option<usize>,
+    /// Whether operations share kernels.
+    pub fuse: bool,
+    /// What multiplies matrices.
+    pub contraction: Contraction,
+}
+
+impl Default for ExecuteOptions {
+    fn default() -> ExecuteOptions {
+        ExecuteOptions { device: Device::default(), threads: None, fuse: true, contraction: Contraction::default() }
+    }
+}
+
+/// Memory that a program needs beside inputs, outputs and state, known before it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryReport {
+    /// Bytes of intermediate values at the peak.
+    pub intermediates: usize,
+    /// Bytes of parameters and other state.
+    pub state: usize,
+    /// Bytes of inputs.
+    pub inputs: usize,
+    /// Bytes of outputs.
+    pub outputs: usize,
+}
+
+impl MemoryReport {
+    /// All of it.
+    pub fn total(&self) -> usize {
+        self.intermediates + self.state + self.inputs + self.outputs
+    }
+}
+
+/// Why a program did not run.
+#[derive(Debug, Error, miette::Diagnostic)]
+pub enum ExecuteError {
+    /// A value that the program reads was not given.
+    #[error("the {kind} `{name}` is missing: {ty}")]
+    Missing {
+        /// Input or parameter.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What it should be.
+        ty: Type,
+    },
+    /// A value has another type or order of axes than the program reads.
+    #[error("the {kind} `{name}` is {found}, where {expected} is needed")]
+    Mismatch {
+        /// Input or parameter.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// What was given.
+        found: Type,
+        /// What should be.
+        expected: Type,
+    },
+    /// An update names no state or no output of its type.
+    #[error("the update of `{state}` by the output `{output}` cannot be: {problem}")]
+    Update {
+        /// The value to be updated.
+        state: String,
+        /// The output.
+        output: String,
+        /// Why not.
+        problem: String,
+    },
+    /// The device failed.
+    #[error("{0}")]
+    Device(String),
+}
+
+/// A program prepared for a device.
+#[derive(Debug)]
+pub struct Executable {
+    program: Program,
+    /// The inputs that the graph reads: optional ones that were not given are no part of it.
+    inputs: Vec<String>,
+    /// State names by the outputs that update them.
+    updates: IndexMap<String, String>,
+    engine: Engine,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Reference,
+}
+
+impl Executable {
+    /// Prepares a program. `updates` says which state each output replaces: state name to output name.
+    ///
+    /// # Errors
+    /// An update is impossible, or the device cannot run the program.
+    pub fn new(
+        program: &Program,
+        updates: &IndexMap<String, String>,
+        options: &ExecuteOptions,
+    ) -> Result<Executable, ExecuteError> {
+        for (state, output) in updates {
+            let fail =
+                |problem: String| Err(ExecuteError::Update { state: state.clone(), output: output.clone(), problem });
+            let Some(node) = program.graph.output(output) else { return fail("there is no such output".into()) };
+            let found = program.graph.ty(node);
+            match program.parameters.get(state).map(|node| program.graph.ty(*node)) {
+                Some(expected) if expected != found => return fail(format!("one is {expected}, the other {found}")),
+                _ => {}
+            }
+        }
+        let engine = match options.device {
+            Device::Reference => Engine::Reference,
+        };
+        let updates = updates.iter().map(|(state, output)| (output.clone(), state.clone())).collect();
+        let outputs: Vec<_> = program.graph.outputs().map(|(_, node)| node).collect();
+        let read = program.graph.reachable(&outputs).into_iter().filter_map(|node| match program.graph.op(node) {
+            Op::Input(name) => Some(name.clone()),
+            _ => None,
+        });
+        Ok(Executable { program: program.clone(), inputs: read.collect(), updates, engine })
+    }
+
+    /// The program.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// The memory it needs.
+    pub fn memory(&self) -> MemoryReport {
+        let bytes = |ty: &Type| ty.shape.elements() * ty.dtype.bytes();
+        let graph = &self.program.graph;
+        let intermediates = match &self.engine {
+            Engine::Reference => reference::intermediates(graph),
+        };
+        MemoryReport {
+            intermediates,
+            state: self.program.parameters.values().map(|node| bytes(graph.ty(*node))).sum(),
+            inputs: self.inputs.iter().map(|name| bytes(&self.program.inputs[name].ty)).sum(),
+            outputs: graph.outputs().map(|(_, node)| bytes(graph.ty(node))).sum(),
+        }
+    }
+
+    /// Runs it. Outputs are row-major in the documented order of their axes; those that are updates are
+    /// written into `state` instead, in storage order.
+    ///
+    /// # Errors
+    /// A value is missing or of another type, or the device fails.
+    pub fn run(
+        &mut self,
+        state: &mut State,
+        inputs: &IndexMap<String, Buffer>,
+        key: RandomKey,
+    ) -> Result<IndexMap<String, Buffer>, ExecuteError> {
+        let graph = &self.program.graph;
+        for (name, node) in &self.program.parameters {
+            check("parameter", name, graph.ty(*node), state.get(name))?;
+        }
+        for name in &self.inputs {
+            check("input", name, &self.program.inputs[name].ty, inputs.get(name))?;
+        }
+        match &self.engine {
+            Engine::Reference => {
+                let inputs = self.inputs.iter().map(|name| (name.as_str(), &inputs[name]));
+                reference::run(&self.program, &self.updates, state, inputs, key)
+            }
+        }
+    }
+}
+
+fn check(kind: &'static str, name: &str, expected: &Type, given: Option<&Buffer>) -> Result<(), ExecuteError> {
+    let name = || name.to_owned();
+    let Some(buffer) = given else {
+        return Err(ExecuteError::Missing { kind, name: name(), ty: expected.clone() });
+    };
+    let found = buffer.ty();
+    if found.dtype != expected.dtype || !found.shape.iter().eq(expected.shape.iter()) {
+        let (found, expected) = (found.clone(), expected.clone());
+        return Err(ExecuteError::Mismatch { kind, name: name(), found, expected });
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! Task drivers: what feeds an inference program when it is not fed tensors.
+//!
+//! A task of a spec may name one of these with options; `visage run SPEC TASK` then needs weights alone.
+//! Options are written in the spec, replaced by `Report(options: …)` in training and by
+//! `--opt NAME=VALUE` (`--frames`, `--size`) on the command line.
+//!
+//! All drivers share these:
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `data` | the data source; the spec's first unless given |
+//! | `inputs` | which field each input of the program takes, where the names differ: `{"rays_o": "origin"}` |
+//! | `chunk` | rays or points computed at once; 4096 unless given |
+//!
+//! [`Render`](render) makes pictures and videos, [`Evaluate`](evaluate) compares with held-out views,
+//! [`Mesh`](mesh) extracts a surface.
+
+pub mod evaluate;
+pub mod mesh;
+pub mod rays;
+pub mod render;
+
+use crate::{
+    buffer::State,
+    data::DataError,
+    executor::{ExecuteError, ExecuteOptions},
+    media::Picture,
+    options::OptionError,
+    sources::{SourceError, Sources},
+};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+use thiserror::Error;
+use visage_compiler::{
+    language::{Diagnostics, Overrides, Spec},
+    system::{System, Task, Value},
+};
+
+/// Why a task did not run.
+#[derive(Debug, Error, miette::Diagnostic)]
+pub enum TaskError {
+    /// An option is wrong.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Option(#[from] OptionError),
+    /// The data cannot be had.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Source(#[from] SourceError),
+    /// A picture, a video or a mesh cannot be read or written.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Data(#[from] DataError),
+    /// The spec is wrong.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Spec(#[from] Diagnostics),
+    /// The program cannot run.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Execute(#[from] ExecuteError),
+    /// The program is not of the kind that the driver feeds.
+    #[error("{0}")]
+    Unsuitable(String),
+    /// The run was asked to stop.
+    #[error("stopped")]
+    Interrupted,
+}
+
+/// What drivers work with.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The spec, to elaborate programs at the driver's sizes.
+    pub spec: &'a Spec,
+    /// The sizes that the command line replaces.
+    pub overrides: &'a Overrides,
+    /// The spec, elaborated.
+    pub system: &'a System,
+    /// The data sources.
+    pub sources: &'a Sources,
+    /// How programs run.
+    pub execute: &'a ExecuteOptions,
+    /// The seed of random nodes.
+    pub seed: u64,
+    /// Where files go; made if there is none.
+    pub out: &'a Path,
+}
+
+/// What a task found and made.
+#[derive(Clone, Debug, Default)]
+pub struct Results {
+    /// Figures by name, such as `psnr`.
+    pub figures: Vec<(String, f64)>,
+    /// A table for people, where there is more than that.
+    pub table: Option<String>,
+    /// Pictures to show, by name.
+    pub pictures: Vec<(String, Picture)>,
+    /// Everything that was written.
+    pub files: Vec<PathBuf>,
+}
+
+/// The drivers by name.
+pub const DRIVERS: [&str; 3] = ["Render", "Evaluate", "Mesh"];
+
+/// Runs a task with its driver, some of whose options are replaced.
+///
+/// # Errors
+/// The task has no driver or an unknown one; an option, the data or the program is wrong; a file
+/// cannot be written; the run was asked to stop.
+pub fn drive(
+    context: &Context<'_>,
+    name: &str,
+    task: &Task,
+    replaced: &BTreeMap<String, Value>,
+    state: &mut State,
+) -> Result<Results, TaskError> {
+    let Some(call) = &task.driver else {
+        return Err(TaskError::Unsuitable(format!("the task `{name}` has no driver: give its inputs with `--in`")));
+    };
+    std::fs::create_dir_all(context.out).map_err(DataError::io(context.out))?;
+    let mut options = crate::options::Options::new(call, replaced);
+    match call.kind.as_str() {
+        "Render" => render::render(context, name, task, &mut options, state),
+        "Evaluate" => evaluate::evaluate(context, name, task, &mut options, state),
+        "Mesh" => mesh::mesh(context, name, task, &mut options, state),
+        kind => {
+            let help = crate::command::failure::suggestion(kind, DRIVERS);
+            Err(TaskError::Unsuitable(format!("the task `{name}`: there is no driver `{kind}`: {help}")))
+        }
+    }
+}
+
+/// Fails if the run was asked to stop.
+fn go_on() -> Result<(), TaskError> {
+    if crate::training::interrupt::requested() { Err(TaskError::Interrupted) } else { Ok(()) }
+}

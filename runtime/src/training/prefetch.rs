@@ -35,7 +35,7 @@ impl Prefetch {
     ///
     /// # Panics
     /// If there is none: the numbers have run out, or preparing one failed.
-    pub fn next(&mut self) -> IndexMap<String, Buffer> {
+    pub fn take(&mut self) -> IndexMap<String, Buffer> {
         let batch = self.batches.as_ref().and_then(|batches| batches.recv().ok());
         batch.unwrap_or_else(|| panic!("there are no more batches"))
     }

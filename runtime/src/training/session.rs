@@ -205,7 +205,7 @@ impl<'a> Session<'a> {
             }
             let mut found: IndexMap<String, (f64, f64)> = IndexMap::new();
             let state = &mut self.state;
-            step.each(round, &mut || batches.next(), &mut |part, inputs, key| {
+            step.each(round, &mut || batches.take(), &mut |part, inputs, key| {
                 for (name, value) in part.run(state, inputs, key)? {
                     let sum = found.entry(name).or_default();
                     *sum = (sum.0 + value, sum.1 + 1.0);
@@ -252,7 +252,7 @@ impl<'a> Session<'a> {
                 let mut healthy: Option<(State, IndexMap<String, Buffer>, _)> = None;
                 let mut error = None;
                 let name = step.name.clone();
-                step.each(round, &mut || batches.next(), &mut |part, inputs, key| {
+                step.each(round, &mut || batches.take(), &mut |part, inputs, key| {
                     if error.is_some() {
                         return Ok(());
                     }

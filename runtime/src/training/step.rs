@@ -23,26 +23,17 @@ pub struct Step {
     pub feed: Feed,
     /// The scalar outputs of its loss.
     pub measures: Vec<String>,
-    /// The programs that run on a batch each, and after the last batch.
-    pub parts: Parts,
+    /// Runs on every batch: loss and gradient, and the update unless gradients are accumulated.
+    batch: Part,
+    /// Runs after the last batch where gradients are accumulated: the update.
+    update: Option<Part>,
     declared: TrainStep,
     schedules: IndexMap<String, Schedule>,
     seed: u64,
 }
 
-/// The programs of a step.
-#[derive(Debug)]
-pub enum Parts {
-    /// Loss, gradient and update in one.
-    Whole(Part),
-    /// Gradients are summed over batches and then applied.
-    Accumulated {
-        /// Runs on every batch.
-        gradient: Part,
-        /// Runs after the last one.
-        apply: Part,
-    },
-}
+/// What is done with a program, its inputs and the key of its random numbers.
+pub type Run<'r> = dyn FnMut(&mut Part, &IndexMap<String, Buffer>, RandomKey) -> Result<(), TrainError> + 'r;
 
 /// A program that updates the state.
 #[derive(Debug)]
@@ -91,11 +82,11 @@ impl Step {
             let executable = Executable::new(&program.program, &program.updates, options)?;
             Ok(Part { program, executable })
         };
-        let parts = if declared.accumulate > 1 {
+        let (batch, update) = if declared.accumulate > 1 {
             let programs = accumulation_programs(loss, &declared, &system.parameters)?;
-            Parts::Accumulated { gradient: part(programs.gradient)?, apply: part(programs.apply)? }
+            (part(programs.gradient)?, Some(part(programs.apply)?))
         } else {
-            Parts::Whole(part(step_program(loss, &declared, &system.parameters)?)?)
+            (part(step_program(loss, &declared, &system.parameters)?)?, None)
         };
         let measures =
             loss.outputs.iter().filter(|(_, shape)| shape.rank() == 0).map(|(name, _)| name.clone()).collect();
@@ -107,7 +98,7 @@ impl Step {
             .collect();
         // Steps draw different random numbers in the same round.
         let seed = seed.wrapping_add(place as u64);
-        Ok(Step { name: name.to_owned(), feed, measures, parts, declared, schedules, seed })
+        Ok(Step { name: name.to_owned(), feed, measures, batch, update, declared, schedules, seed })
     }
 
     /// Whether it runs in a round.
@@ -132,11 +123,8 @@ impl Step {
 
     /// The state that it keeps, with the values before the first update, given the parameters.
     pub fn initial_state(&self, parameters: &State) -> State {
-        let programs = match &self.parts {
-            Parts::Whole(part) => vec![&part.program],
-            Parts::Accumulated { gradient, apply } => vec![&gradient.program, &apply.program],
-        };
-        let states = programs.into_iter().flat_map(|program| &program.state);
+        let states =
+            [Some(&self.batch), self.update.as_ref()].into_iter().flatten().flat_map(|part| &part.program.state);
         states
             .map(|(name, kept)| {
                 let buffer = match &kept.initial {
@@ -157,32 +145,30 @@ impl Step {
         &mut self,
         round: u64,
         batch: &mut dyn FnMut() -> IndexMap<String, Buffer>,
-        run: &mut dyn FnMut(&mut Part, &IndexMap<String, Buffer>, RandomKey) -> Result<(), TrainError>,
+        run: &mut Run<'_>,
     ) -> Result<(), TrainError> {
         let scalar = |value: f64| Buffer::scalar(DType::F32, value);
-        let update = self.updates_before(round);
+        let number = self.updates_before(round);
         let scheduled: Vec<(String, Buffer)> =
             self.schedules.iter().map(|(name, schedule)| (name.clone(), scalar(schedule.at(round)))).collect();
-        let scalars: Vec<(String, Buffer)> = scalar_inputs(&self.declared, update, round)
+        let scalars: Vec<(String, Buffer)> = scalar_inputs(&self.declared, number, round)
             .into_iter()
             .map(|(name, value)| (name, scalar(value)))
             .collect();
         let (first, batches, seed) = (self.first_batch(round), self.batches(), self.seed);
-        match &mut self.parts {
-            Parts::Whole(part) => {
-                let mut inputs = batch();
-                inputs.extend(scheduled);
-                inputs.extend(scalars);
-                run(part, &inputs, RandomKey { seed, step: first })
+        let key = |number| RandomKey { seed, step: first + number };
+        let accumulates = self.update.is_some();
+        for number in 0..batches {
+            let mut inputs = batch();
+            inputs.extend(scheduled.iter().cloned());
+            if !accumulates {
+                inputs.extend(scalars.iter().cloned());
             }
-            Parts::Accumulated { gradient, apply } => {
-                for number in 0..batches {
-                    let mut inputs = batch();
-                    inputs.extend(scheduled.iter().cloned());
-                    run(gradient, &inputs, RandomKey { seed, step: first + number })?;
-                }
-                run(apply, &scalars.into_iter().collect(), RandomKey { seed, step: first })
-            }
+            run(&mut self.batch, &inputs, key(number))?;
+        }
+        match &mut self.update {
+            Some(update) => run(update, &scalars.into_iter().collect(), key(0)),
+            None => Ok(()),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 pub mod autodiff;
 pub mod axis;
+pub mod cpu;
 pub mod differences;
 pub mod generate;
 pub mod graph;
 pub mod language;
+pub mod plan;
 pub mod random;
 pub mod reference;
 pub mod simplify;

@@ -143,6 +143,8 @@ fn binary(b: &mut Builder, site: &Site, op: ScalarOp, x: NodeId, y: NodeId) -> N
                 let lost = b.map(Less, &[high, low]);
                 b.where_(lost, false, cotangent)
             } else {
+                // The result tells as well who won, and is more likely to be kept than the operand.
+                let (low, high) = if op == Max { (other, result) } else { (result, other) };
                 let won = b.map(Less, &[low, high]);
                 b.where_(won, true, cotangent)
             }

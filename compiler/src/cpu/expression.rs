@@ -1,0 +1,372 @@
+//! Lane-wise expressions: terms to vectors.
+
+use super::{
+    emitter::{Emitter, WIDTH, flags},
+    random,
+    scalar::{cast_bits, splat, vector},
+};
+use crate::{
+    axis::Axis,
+    graph::{DType, ScalarOp},
+    plan::{Access, Expression, Term},
+};
+use cranelift_codegen::ir::{
+    InstBuilder, Value,
+    condcodes::IntCC,
+    types::{F32, I32, I32X4, I64},
+};
+use rustc_hash::FxHashMap;
+
+/// What is known of each term before any code is emitted.
+pub(super) struct Analysis {
+    /// Element types.
+    pub dtypes: Vec<DType>,
+    /// Whether a term is the same for all rows.
+    uniform: Vec<bool>,
+    /// Sums that take a product nobody else needs: they round once, as `x · y + z` (or `z − x · y`).
+    products: FxHashMap<usize, (usize, usize, usize)>,
+    /// Vectors to keep in flight: fewer for long expressions.
+    pub unroll: usize,
+}
+
+/// The sums of `body` that can be fused with a product; `kept` are the terms that are needed themselves.
+fn products(body: &Expression, kept: &[usize]) -> FxHashMap<usize, (usize, usize, usize)> {
+    let mut uses = vec![0; body.terms.len()];
+    kept.iter().for_each(|term| uses[*term] += 1);
+    for term in &body.terms {
+        match term {
+            Term::Map(_, operands) => operands.iter().for_each(|operand| uses[*operand] += 1),
+            Term::Gather { index, .. } => uses[*index] += 1,
+            _ => {}
+        }
+    }
+    let product = |at: usize| match &body.terms[at] {
+        Term::Map(ScalarOp::Mul, factors) if uses[at] == 1 => Some((factors[0], factors[1])),
+        _ => None,
+    };
+    let fused = body.terms.iter().enumerate().filter_map(|(i, term)| match term {
+        Term::Map(ScalarOp::Add, operands) => match (product(operands[0]), product(operands[1])) {
+            (Some((x, y)), _) => Some((i, (x, y, operands[1]))),
+            (None, Some((x, y))) => Some((i, (x, y, operands[0]))),
+            (None, None) => None,
+        },
+        Term::Map(ScalarOp::Sub, operands) => product(operands[1]).map(|(x, y)| (i, (x, y, operands[0]))),
+        _ => None,
+    });
+    fused.collect()
+}
+
+/// Instructions a term takes, roughly.
+fn weight(op: ScalarOp) -> usize {
+    use ScalarOp::*;
+    match op {
+        Exp | Expm1 | Log | Log1p | Sin | Cos | Tan | Asin | Acos | Atan | Tanh | Sigmoid | Softplus | Erf => 24,
+        Pow | Atan2 => 60,
+        Min | Max => 4,
+        _ => 1,
+    }
+}
+
+/// Looks through an expression of which the terms `kept` are needed.
+pub(super) fn analyse(body: &Expression, kept: &[usize]) -> Analysis {
+    let mut dtypes: Vec<DType> = Vec::new();
+    let mut uniform: Vec<bool> = Vec::new();
+    let mut work = 0;
+    for term in &body.terms {
+        let (dtype, same) = match term {
+            Term::Constant(_, dtype) => (*dtype, true),
+            Term::Load(access, dtype) => (*dtype, !access.lanes),
+            Term::FeatureIndex(_) => (DType::I32, true),
+            Term::RowIndex(_) => (DType::I32, false),
+            Term::Random { .. } => (DType::F32, false),
+            Term::Gather { dtype, .. } => (*dtype, false),
+            Term::Map(op, operands) => {
+                let dtype = match op {
+                    ScalarOp::Cast(to) => *to,
+                    ScalarOp::Select => dtypes[operands[1]],
+                    op if op.is_predicate() => DType::Bool,
+                    _ => dtypes[operands[0]],
+                };
+                (dtype, operands.iter().all(|operand| uniform[*operand]))
+            }
+        };
+        work += match term {
+            Term::Map(op, _) if !same => weight(*op),
+            Term::Random { .. } => 60,
+            Term::Gather { .. } => 16,
+            _ => usize::from(!same),
+        };
+        dtypes.push(dtype);
+        uniform.push(same);
+    }
+    let unroll = match work {
+        0..=12 => 8,
+        13..=30 => 4,
+        31..=80 => 2,
+        _ => 1,
+    };
+    Analysis { dtypes, uniform, products: products(body, kept), unroll }
+}
+
+impl Emitter<'_> {
+    /// The terms that are the same for all rows, to be emitted before the loop over lanes.
+    pub fn uniform_terms(&mut self, body: &Expression, analysis: &Analysis) -> Vec<Option<Value>> {
+        let mut values = vec![None; body.terms.len()];
+        for i in 0..body.terms.len() {
+            if analysis.uniform[i] {
+                values[i] = Some(self.term(body, analysis, i, &values, &[], None));
+            }
+        }
+        values
+    }
+
+    /// All terms for the lanes `offset` bytes into the panel. `addresses` are the lane-0 addresses of
+    /// the loads, from [`load_addresses`](Emitter::load_addresses).
+    pub fn lane_terms(
+        &mut self,
+        body: &Expression,
+        analysis: &Analysis,
+        uniform: &[Option<Value>],
+        addresses: &[Option<Value>],
+        offset: Value,
+        group: usize,
+    ) -> Vec<Value> {
+        let mut values = uniform.to_vec();
+        for i in 0..body.terms.len() {
+            if values[i].is_none() {
+                values[i] = Some(self.term(body, analysis, i, &values, addresses, Some((offset, group))));
+            }
+        }
+        values.into_iter().flatten().collect()
+    }
+
+    /// The lane-0 address of every lane-wise load at the current indices.
+    pub fn load_addresses(&mut self, body: &Expression) -> Vec<Option<Value>> {
+        body.terms
+            .iter()
+            .map(|term| match term {
+                Term::Load(access, _) if access.lanes => Some(self.address(access)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    fn term(
+        &mut self,
+        body: &Expression,
+        analysis: &Analysis,
+        i: usize,
+        values: &[Option<Value>],
+        addresses: &[Option<Value>],
+        lanes: Option<(Value, usize)>,
+    ) -> Value {
+        let value = |at: usize| values[at].unwrap_or_else(|| unreachable!("operands come first"));
+        let place = || lanes.unwrap_or_else(|| unreachable!("a term that varies by row is emitted per lane"));
+        match &body.terms[i] {
+            Term::Constant(number, dtype) => splat(&mut self.b, *number, *dtype),
+            Term::Load(access, dtype) if access.lanes => {
+                let (offset, group) = place();
+                let address = addresses[i].unwrap_or_else(|| unreachable!("loads have addresses"));
+                let address = self.b.ins().iadd(address, offset);
+                self.b.ins().load(vector(*dtype), flags(), address, (group * WIDTH * 4) as i32)
+            }
+            Term::Load(access, dtype) => {
+                let address = self.address(access);
+                let scalar = if dtype.is_float() { F32 } else { I32 };
+                let element = self.b.ins().load(scalar, flags(), address, 0);
+                self.b.ins().splat(vector(*dtype), element)
+            }
+            Term::FeatureIndex(axis) => {
+                let index = self.index(*axis);
+                let index = self.b.ins().ireduce(I32, index);
+                self.b.ins().splat(I32X4, index)
+            }
+            Term::RowIndex(axis) => {
+                let (offset, group) = place();
+                self.row_index(*axis, offset, group)
+            }
+            Term::Random { distribution, stream, strides } => {
+                let (offset, group) = place();
+                let mut position = splat(&mut self.b, 0.0, DType::I32);
+                for (axis, stride) in strides {
+                    let index = if self.kernel.rows.iter().any(|(row, _)| row == axis) {
+                        self.row_index(*axis, offset, group)
+                    } else {
+                        let index = self.index(*axis);
+                        let index = self.b.ins().ireduce(I32, index);
+                        self.b.ins().splat(I32X4, index)
+                    };
+                    let stride = splat(&mut self.b, *stride as f64, DType::I32);
+                    let distance = self.b.ins().imul(index, stride);
+                    position = self.b.ins().iadd(position, distance);
+                }
+                random::draw(self, *distribution, *stream, position)
+            }
+            Term::Map(op, operands) => {
+                let from = match op {
+                    ScalarOp::Select => analysis.dtypes[operands[1]],
+                    _ => analysis.dtypes[operands[0]],
+                };
+                if from.is_float()
+                    && let Some((x, y, z)) = analysis.products.get(&i).copied()
+                {
+                    let (x, y, z) = (value(x), value(y), value(z));
+                    let x = if *op == ScalarOp::Sub { self.b.ins().fneg(x) } else { x };
+                    return self.b.ins().fma(x, y, z);
+                }
+                let operands: Vec<Value> = operands.iter().map(|at| value(*at)).collect();
+                self.scalar(*op, from, &operands)
+            }
+            Term::Gather { source, row_strides, index, stride, size, dtype } => {
+                let (offset, group) = place();
+                let index = value(*index);
+                self.gather(source, row_strides, index, (*stride, *size), *dtype, (offset, group))
+            }
+        }
+    }
+
+    /// The current index of a feature loop; 0 outside of it.
+    fn index(&mut self, axis: Axis) -> Value {
+        match self.indices.get(&axis) {
+            Some(index) => *index,
+            None => self.b.ins().iconst(I64, 0),
+        }
+    }
+
+    /// The index of a row axis for each of four lanes.
+    fn row_index(&mut self, axis: Axis, offset: Value, group: usize) -> Value {
+        let offset = self.b.ins().iadd_imm_s(offset, (group * WIDTH * 4) as i64);
+        let rows = self.rows_at(offset);
+        let at = self.kernel.rows.iter().position(|(row, _)| *row == axis).unwrap_or(0);
+        let inner: usize = self.kernel.rows[at + 1..].iter().map(|(_, size)| size).product();
+        let size = self.kernel.rows[at].1;
+        if inner == 1 && at == 0 {
+            return rows;
+        }
+        let mut result = rows;
+        for lane in 0..WIDTH as u8 {
+            let row = self.b.ins().extractlane(rows, lane);
+            let index = self.divided(row, inner, if at == 0 { None } else { Some(size) });
+            result = self.b.ins().insertlane(result, index, lane);
+        }
+        result
+    }
+
+    /// `row / inner % size` of a 32-bit row number.
+    fn divided(&mut self, row: Value, inner: usize, size: Option<usize>) -> Value {
+        let mut index = row;
+        if inner > 1 {
+            index = self.b.ins().udiv_imm_u(index, inner as i64);
+        }
+        if let Some(size) = size {
+            index = self.b.ins().urem_imm_u(index, size as i64);
+        }
+        index
+    }
+
+    /// Reads one element a lane at a position of its own.
+    fn gather(
+        &mut self,
+        source: &Access,
+        row_strides: &[(Axis, isize)],
+        index: Value,
+        (stride, size): (isize, usize),
+        dtype: DType,
+        (offset, group): (Value, usize),
+    ) -> Value {
+        let base = self.address(source);
+        let varying: Vec<(Value, isize)> = row_strides
+            .iter()
+            .filter(|(_, stride)| *stride != 0)
+            .map(|(axis, stride)| (self.row_index(*axis, offset, group), *stride))
+            .collect();
+        // Rows beyond the last read as the last one would, within the array.
+        let last: Vec<usize> = row_strides
+            .iter()
+            .filter(|(_, stride)| *stride != 0)
+            .map(|(axis, _)| self.kernel.rows.iter().find(|(row, _)| row == axis).map_or(1, |(_, size)| *size) - 1)
+            .collect();
+        let limit = splat(&mut self.b, size as f64, DType::I32);
+        let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, index, limit);
+        let safe = self.b.ins().band(index, inside);
+        let scalar = if dtype.is_float() { F32 } else { I32 };
+        let mut result = splat(&mut self.b, 0.0, dtype);
+        let lane_offset = self.b.ins().iadd_imm_s(offset, (group * WIDTH * 4) as i64);
+        for lane in 0..WIDTH as u8 {
+            let position = self.b.ins().extractlane(safe, lane);
+            let position = self.b.ins().uextend(I64, position);
+            let distance = self.b.ins().imul_imm_s(position, (stride * 4) as i64);
+            let mut address = self.b.ins().iadd(base, distance);
+            for ((rows, stride), last) in varying.iter().zip(&last) {
+                let row = self.b.ins().extractlane(*rows, lane);
+                let row = self.b.ins().uextend(I64, row);
+                let last = self.b.ins().iconst(I64, *last as i64);
+                let row = self.b.ins().umin(row, last);
+                let distance = self.b.ins().imul_imm_s(row, (*stride * 4) as i64);
+                address = self.b.ins().iadd(address, distance);
+            }
+            if source.lanes {
+                address = self.b.ins().iadd(address, lane_offset);
+                address = self.b.ins().iadd_imm_s(address, i64::from(lane) * 4);
+            }
+            let element = self.b.ins().load(scalar, flags(), address, 0);
+            result = self.b.ins().insertlane(result, element, lane);
+        }
+        let bits = cast_bits(&mut self.b, result, I32X4);
+        let kept = self.b.ins().band(bits, inside);
+        cast_bits(&mut self.b, kept, vector(dtype))
+    }
+
+    /// The indices of the row axes of one row, given as a 64-bit number.
+    pub fn row_indices(&mut self, row: Value) -> Vec<Value> {
+        let rows = self.kernel.rows.clone();
+        let mut inner: usize = rows.iter().map(|(_, size)| size).product();
+        let mut indices = Vec::with_capacity(rows.len());
+        for (at, (_, size)) in rows.iter().enumerate() {
+            inner /= (*size).max(1);
+            let mut index = row;
+            if inner > 1 {
+                index = self.b.ins().udiv_imm_u(index, inner as i64);
+            }
+            if at > 0 {
+                index = self.b.ins().urem_imm_u(index, (*size).max(1) as i64);
+            }
+            indices.push(index);
+        }
+        indices
+    }
+}
+
+/// Whether a stage's loops may be read as one: every access walks them with one stride.
+pub(super) fn collapse(loops: &[(Axis, usize)], accesses: &[&Access], indexed: &[Axis]) -> Vec<(Axis, usize)> {
+    let mut collapsed: Vec<(Axis, usize)> = Vec::new();
+    for (axis, size) in loops.iter().rev() {
+        if let Some((inner, inner_size)) = collapsed.last().copied() {
+            let together = !indexed.contains(axis)
+                && !indexed.contains(&inner)
+                && accesses.iter().all(|a| a.stride(*axis) == a.stride(inner) * inner_size as isize);
+            if together {
+                *collapsed.last_mut().unwrap_or_else(|| unreachable!()) = (inner, inner_size * size);
+                continue;
+            }
+        }
+        collapsed.push((*axis, *size));
+    }
+    collapsed.reverse();
+    collapsed
+}
+
+/// Everything an expression addresses, and the loops whose index it uses.
+pub(super) fn addressed(body: &Expression) -> (Vec<&Access>, Vec<Axis>) {
+    let mut accesses = Vec::new();
+    let mut indexed = Vec::new();
+    for term in &body.terms {
+        match term {
+            Term::Load(access, _) | Term::Gather { source: access, .. } => accesses.push(access),
+            Term::FeatureIndex(axis) => indexed.push(*axis),
+            Term::Random { strides, .. } => indexed.extend(strides.iter().map(|(axis, _)| *axis)),
+            _ => {}
+        }
+    }
+    (accesses, indexed)
+}

@@ -1,0 +1,243 @@
+//! Scalar operations on vectors of four lanes.
+
+use super::{emitter::Emitter, lanes::ClifLanes};
+use crate::graph::{DType, ScalarOp};
+use cranelift_codegen::ir::{
+    InstBuilder, MemFlagsData, Type, Value,
+    condcodes::{FloatCC, IntCC},
+    types::{F32X4, I32, I32X4},
+};
+use cranelift_frontend::FunctionBuilder;
+use visage_kernels::math;
+
+/// The vector type that holds elements of `dtype`; truth values are 0 or all ones.
+pub(super) fn vector(dtype: DType) -> Type {
+    if dtype.is_float() { F32X4 } else { I32X4 }
+}
+
+/// A number in every lane.
+pub(super) fn splat(b: &mut FunctionBuilder<'_>, value: f64, dtype: DType) -> Value {
+    if dtype.is_float() {
+        let scalar = b.ins().f32const(value as f32);
+        b.ins().splat(F32X4, scalar)
+    } else {
+        let bits = if dtype == DType::Bool { -i64::from(value != 0.0) } else { value as i64 };
+        let scalar = b.ins().iconst(I32, bits & 0xffff_ffff);
+        b.ins().splat(I32X4, scalar)
+    }
+}
+
+/// The same bits under another vector type.
+pub(super) fn cast_bits(b: &mut FunctionBuilder<'_>, value: Value, to: Type) -> Value {
+    if b.func.dfg.value_type(value) == to {
+        return value;
+    }
+    b.ins().bitcast(to, MemFlagsData::new().with_endianness(cranelift_codegen::ir::Endianness::Little), value)
+}
+
+/// `then` where the mask is set, `other` elsewhere.
+pub(super) fn select(b: &mut FunctionBuilder<'_>, mask: Value, then: Value, other: Value) -> Value {
+    let ty = b.func.dfg.value_type(then);
+    let mask = cast_bits(b, mask, ty);
+    b.ins().bitselect(mask, then, other)
+}
+
+/// Combines two vectors as a reduction does.
+pub(super) fn combine(
+    b: &mut FunctionBuilder<'_>,
+    combine: crate::graph::Combine,
+    float: bool,
+    x: Value,
+    y: Value,
+) -> Value {
+    use crate::graph::Combine::*;
+    match (combine, float) {
+        (Sum, true) => b.ins().fadd(x, y),
+        (Sum, false) => b.ins().iadd(x, y),
+        (Prod, true) => b.ins().fmul(x, y),
+        (Prod, false) => b.ins().imul(x, y),
+        (Max, false) => b.ins().smax(x, y),
+        (Min, false) => b.ins().smin(x, y),
+        (Max | Min, true) => extreme(b, combine == Max, x, y),
+    }
+}
+
+/// `y` where it is larger (or smaller) than `x`, else `x`: a NaN in `y` is passed over.
+fn extreme(b: &mut FunctionBuilder<'_>, larger: bool, x: Value, y: Value) -> Value {
+    let condition = if larger { FloatCC::GreaterThan } else { FloatCC::LessThan };
+    let wins = b.ins().fcmp(condition, y, x);
+    select(b, wins, y, x)
+}
+
+impl Emitter<'_> {
+    /// Emits a scalar operation. `from` is the operands' type (of the second, for a select).
+    pub fn scalar(&mut self, op: ScalarOp, from: DType, x: &[Value]) -> Value {
+        let float = from.is_float();
+        match op {
+            ScalarOp::Cast(to) => self.cast(from, to, x[0]),
+            ScalarOp::Select => select(&mut self.b, x[0], x[1], x[2]),
+            ScalarOp::And => self.b.ins().band(x[0], x[1]),
+            ScalarOp::Or => self.b.ins().bor(x[0], x[1]),
+            ScalarOp::Not => self.b.ins().bnot(x[0]),
+            _ if op.is_predicate() => self.compare(op, float, x[0], x[1]),
+            _ if float => self.float(op, x),
+            _ => self.integer(op, x),
+        }
+    }
+
+    fn compare(&mut self, op: ScalarOp, float: bool, x: Value, y: Value) -> Value {
+        let (float_condition, integer_condition) = match op {
+            ScalarOp::Less => (FloatCC::LessThan, IntCC::SignedLessThan),
+            ScalarOp::LessEqual => (FloatCC::LessThanOrEqual, IntCC::SignedLessThanOrEqual),
+            ScalarOp::Equal => (FloatCC::Equal, IntCC::Equal),
+            _ => (FloatCC::NotEqual, IntCC::NotEqual),
+        };
+        if float { self.b.ins().fcmp(float_condition, x, y) } else { self.b.ins().icmp(integer_condition, x, y) }
+    }
+
+    fn cast(&mut self, from: DType, to: DType, x: Value) -> Value {
+        let b = &mut self.b;
+        match (from, to) {
+            _ if from == to => x,
+            (DType::Bool, DType::I32) => {
+                let one = splat(b, 1.0, DType::I32);
+                b.ins().band(x, one)
+            }
+            (DType::Bool, _) => {
+                let one = splat(b, 1.0, DType::F32);
+                let one = cast_bits(b, one, I32X4);
+                let bits = b.ins().band(x, one);
+                cast_bits(b, bits, F32X4)
+            }
+            (DType::I32, DType::Bool) => {
+                let zero = splat(b, 0.0, DType::I32);
+                b.ins().icmp(IntCC::NotEqual, x, zero)
+            }
+            (DType::I32, _) => b.ins().fcvt_from_sint(F32X4, x),
+            (_, DType::Bool) => {
+                let zero = splat(b, 0.0, DType::F32);
+                b.ins().fcmp(FloatCC::NotEqual, x, zero)
+            }
+            (_, DType::I32) => b.ins().fcvt_to_sint_sat(I32X4, x),
+            _ => x,
+        }
+    }
+
+    fn integer(&mut self, op: ScalarOp, x: &[Value]) -> Value {
+        let b = &mut self.b;
+        match op {
+            ScalarOp::Neg => b.ins().ineg(x[0]),
+            ScalarOp::Abs => b.ins().iabs(x[0]),
+            ScalarOp::Sign => {
+                let (one, minus_one) = (splat(b, 1.0, DType::I32), splat(b, -1.0, DType::I32));
+                let low = b.ins().smax(x[0], minus_one);
+                b.ins().smin(low, one)
+            }
+            ScalarOp::Add => b.ins().iadd(x[0], x[1]),
+            ScalarOp::Sub => b.ins().isub(x[0], x[1]),
+            ScalarOp::Mul => b.ins().imul(x[0], x[1]),
+            ScalarOp::Min => b.ins().smin(x[0], x[1]),
+            ScalarOp::Max => b.ins().smax(x[0], x[1]),
+            ScalarOp::Div | ScalarOp::Mod => {
+                let mut result = splat(b, 0.0, DType::I32);
+                for lane in 0..4 {
+                    let (p, q) = (b.ins().extractlane(x[0], lane), b.ins().extractlane(x[1], lane));
+                    let quotient = divide(b, op, p, q);
+                    result = b.ins().insertlane(result, quotient, lane);
+                }
+                result
+            }
+            other => unreachable!("`{}` is not defined on integers", other.name()),
+        }
+    }
+
+    fn float(&mut self, op: ScalarOp, x: &[Value]) -> Value {
+        let b = &mut self.b;
+        match op {
+            ScalarOp::Stop => x[0],
+            ScalarOp::Neg => b.ins().fneg(x[0]),
+            ScalarOp::Abs => b.ins().fabs(x[0]),
+            ScalarOp::Sign => {
+                let zero = splat(b, 0.0, DType::F32);
+                let (one, minus_one) = (splat(b, 1.0, DType::F32), splat(b, -1.0, DType::F32));
+                let positive = b.ins().fcmp(FloatCC::GreaterThan, x[0], zero);
+                let negative = b.ins().fcmp(FloatCC::LessThan, x[0], zero);
+                // Zeros and NaN stay what they are.
+                let rest = select(b, negative, minus_one, x[0]);
+                select(b, positive, one, rest)
+            }
+            ScalarOp::Sqrt => b.ins().sqrt(x[0]),
+            ScalarOp::Recip => {
+                let one = splat(b, 1.0, DType::F32);
+                b.ins().fdiv(one, x[0])
+            }
+            ScalarOp::Floor => b.ins().floor(x[0]),
+            ScalarOp::Ceil => b.ins().ceil(x[0]),
+            ScalarOp::Round => b.ins().nearest(x[0]),
+            ScalarOp::Add => b.ins().fadd(x[0], x[1]),
+            ScalarOp::Sub => b.ins().fsub(x[0], x[1]),
+            ScalarOp::Mul => b.ins().fmul(x[0], x[1]),
+            ScalarOp::Div => b.ins().fdiv(x[0], x[1]),
+            ScalarOp::Min => extreme(b, false, x[0], x[1]),
+            ScalarOp::Max => extreme(b, true, x[0], x[1]),
+            ScalarOp::Mod => {
+                let quotient = b.ins().fdiv(x[0], x[1]);
+                let whole = b.ins().floor(quotient);
+                let product = b.ins().fmul(x[1], whole);
+                b.ins().fsub(x[0], product)
+            }
+            _ => self.elementary(op, x),
+        }
+    }
+
+    /// The elementary functions, by the algorithms that all targets share.
+    fn elementary(&mut self, op: ScalarOp, x: &[Value]) -> Value {
+        let lanes = &mut ClifLanes { b: &mut self.b };
+        match op {
+            ScalarOp::Rsqrt => math::rsqrt(lanes, x[0]),
+            ScalarOp::Exp => math::exp(lanes, x[0]),
+            ScalarOp::Expm1 => math::expm1(lanes, x[0]),
+            ScalarOp::Log => math::log(lanes, x[0]),
+            ScalarOp::Log1p => math::log1p(lanes, x[0]),
+            ScalarOp::Sin => math::sin(lanes, x[0]),
+            ScalarOp::Cos => math::cos(lanes, x[0]),
+            ScalarOp::Tan => math::tan(lanes, x[0]),
+            ScalarOp::Asin => math::asin(lanes, x[0]),
+            ScalarOp::Acos => math::acos(lanes, x[0]),
+            ScalarOp::Atan => math::atan(lanes, x[0]),
+            ScalarOp::Tanh => math::tanh(lanes, x[0]),
+            ScalarOp::Sigmoid => math::sigmoid(lanes, x[0]),
+            ScalarOp::Softplus => math::softplus(lanes, x[0]),
+            ScalarOp::Erf => math::erf(lanes, x[0]),
+            ScalarOp::Pow => math::pow(lanes, x[0], x[1]),
+            ScalarOp::Atan2 => math::atan2(lanes, x[0], x[1]),
+            other => unreachable!("`{}` is not an elementary function", other.name()),
+        }
+    }
+}
+
+/// Integer quotient rounded down, or remainder with the sign of the divisor; 0 where the divisor is 0.
+fn divide(b: &mut FunctionBuilder<'_>, op: ScalarOp, p: Value, q: Value) -> Value {
+    // Widened to 64 bits, the one overflowing quotient is representable.
+    let wide = cranelift_codegen::ir::types::I64;
+    let (p, q) = (b.ins().sextend(wide, p), b.ins().sextend(wide, q));
+    let zero = b.ins().iconst(wide, 0);
+    let one = b.ins().iconst(wide, 1);
+    let none = b.ins().icmp(IntCC::Equal, q, zero);
+    let safe = b.ins().select(none, one, q);
+    let rest = b.ins().srem(p, safe);
+    let signs = b.ins().bxor(rest, safe);
+    let differs = b.ins().icmp(IntCC::SignedLessThan, signs, zero);
+    let nonzero = b.ins().icmp(IntCC::NotEqual, rest, zero);
+    let adjust = b.ins().band(differs, nonzero);
+    let result = if op == ScalarOp::Div {
+        let quotient = b.ins().sdiv(p, safe);
+        let below = b.ins().isub(quotient, one);
+        b.ins().select(adjust, below, quotient)
+    } else {
+        let sum = b.ins().iadd(rest, safe);
+        b.ins().select(adjust, sum, rest)
+    };
+    let result = b.ins().select(none, zero, result);
+    b.ins().ireduce(I32, result)
+}

@@ -1,0 +1,540 @@
+//! The code of each kind of stage.
+
+use super::{
+    emitter::{Emitter, GROUPS, WIDTH, flags},
+    expression::{addressed, analyse, collapse},
+    library,
+    scalar::{combine, select, splat, vector},
+};
+use crate::{
+    axis::Axis,
+    graph::{Combine, DType},
+    plan::{Access, BufferId, Expression, LANES, Loop, Stage, Store, identity_bits},
+};
+use cranelift_codegen::ir::{
+    InstBuilder, Value,
+    condcodes::{FloatCC, IntCC},
+    types::{F32, I32, I32X4, I64},
+};
+
+/// Emits one stage at the current tile.
+pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
+    match stage {
+        Stage::Load { source, offset, row_strides, loops, strides, target } => {
+            load(e, *source, *offset, row_strides, (loops, strides), target);
+        }
+        Stage::Save { source, loops, strides, row_strides, target } => {
+            save(e, source, (loops, strides), row_strides, *target);
+        }
+        Stage::Stream { source, target, panel } => {
+            let from = e.base(*source);
+            let start = e.base(crate::plan::Source::Buffer(*target));
+            let distance = e.b.ins().imul_imm_s(e.first_panel, (panel * 4) as i64);
+            let to = e.b.ins().iadd(start, distance);
+            let count = e.b.ins().imul_imm_s(e.panel_count, *panel as i64);
+            let function = e.micro.copy_streaming as usize;
+            library::call(e, function, &[count, from, to]);
+        }
+        Stage::Fill { target, loops, bits } => fill(e, target, loops, *bits),
+        Stage::Map { loops, body, stores } => map(e, loops, body, stores),
+        Stage::Reduce { loops, over, combine, dtype, body, store } => {
+            reduce(e, loops, over, (*combine, *dtype), body, store);
+        }
+        Stage::ArgReduce { loops, over, largest, body, store } => arg_reduce(e, loops, *over, *largest, body, store),
+        Stage::Scan { loops, along, combine, exclusive, reverse, dtype, body, store } => {
+            scan(e, loops, *along, (*combine, *dtype), (*exclusive, *reverse), body, store);
+        }
+        Stage::Sort { loops, source, along, target, positions, dtype } => {
+            sort(e, loops, source, *along, target, *positions, *dtype);
+        }
+        Stage::Scatter { loops, body, index, update, target, stride, size } => e.panels(&mut |e| {
+            e.nest(loops, &mut |e| {
+                let base = e.address(target);
+                let valid = e.b.ins().iconst(I64, LANES as i64);
+                scatter(e, body, (*index, *update), base, Some(()), (*stride, *size), valid);
+            });
+        }),
+        Stage::Contract { weights, n, k, x, x_stride, c, c_stride } => {
+            super::contraction::rows(e, *weights, (*n, *k), (x, *x_stride), (c, *c_stride));
+        }
+        Stage::AccumulateContract { g, g_stride, n, x, x_stride, k, strips, turned, target } => {
+            super::contraction::accumulate(e, (g, *g_stride, *n), (x, *x_stride, *k), (*strips, *turned), *target);
+        }
+        Stage::AccumulateReduce { loops, over, combine, dtype, body, term, strides, target } => {
+            accumulate_reduce(e, (loops, over), (*combine, *dtype), (body, *term), strides, *target);
+        }
+        Stage::AccumulateScatter { loops, body, index, update, strides, stride, size, target } => e.panels(&mut |e| {
+            let valid = e.valid_lanes();
+            e.nest(loops, &mut |e| {
+                let base = e.partial_address(*target, loops, strides);
+                scatter(e, body, (*index, *update), base, None, (*stride, *size), valid);
+            });
+        }),
+    }
+}
+
+/// Σ index · stride in bytes.
+fn distance(e: &mut Emitter<'_>, indices: &[Value], strides: impl Iterator<Item = isize>) -> Value {
+    let mut sum = e.b.ins().iconst(I64, 0);
+    for (index, stride) in indices.iter().zip(strides) {
+        if stride != 0 {
+            let part = e.b.ins().imul_imm_s(*index, (stride * 4) as i64);
+            sum = e.b.ins().iadd(sum, part);
+        }
+    }
+    sum
+}
+
+fn current(e: &mut Emitter<'_>, loops: &[(Axis, usize)]) -> Vec<Value> {
+    loops.iter().map(|(axis, _)| e.indices[axis]).collect()
+}
+
+/// The stride from row to row and from feature to feature where rows, and features, have one each and
+/// features lie side by side: what the panel copies of the micro-kernels take.
+fn matrix(
+    e: &Emitter<'_>,
+    row_strides: &[(Axis, isize)],
+    (loops, strides): (&[(Axis, usize)], &[isize]),
+    tile: &Access,
+) -> Option<(usize, usize)> {
+    let mut feature = 1;
+    for ((axis, size), stride) in loops.iter().zip(strides).rev() {
+        if *stride != feature || tile.stride(*axis) != feature * LANES as isize {
+            return None;
+        }
+        feature *= *size as isize;
+    }
+    let mut row: Option<isize> = None;
+    let mut inner = 1;
+    for ((_, size), (_, stride)) in e.kernel.rows.iter().zip(row_strides).rev() {
+        let unit = *row.get_or_insert(*stride);
+        if *stride != unit * inner {
+            return None;
+        }
+        inner *= *size as isize;
+    }
+    let row = usize::try_from(row?).ok()?;
+    (row >= feature as usize && feature > 1).then_some((row, feature as usize))
+}
+
+fn load(
+    e: &mut Emitter<'_>,
+    source: BufferId,
+    offset: isize,
+    row_strides: &[(Axis, isize)],
+    (loops, strides): (&[(Axis, usize)], &[isize]),
+    target: &Access,
+) {
+    let start = e.base(crate::plan::Source::Buffer(source));
+    let start = e.b.ins().iadd_imm_s(start, (offset * 4) as i64);
+    if let Some((stride, features)) = matrix(e, row_strides, (loops, strides), target) {
+        return e.panels(&mut |e| {
+            let (rows, first) = (e.valid_lanes(), e.first_row());
+            let distance = e.b.ins().imul_imm_s(first, (stride * 4) as i64);
+            let from = e.b.ins().iadd(start, distance);
+            let to = e.address(target);
+            let (features, stride, to_stride) = (e.word(features), e.word(stride), e.word(LANES));
+            let function = e.micro.load_panel as usize;
+            library::call(e, function, &[rows, features, from, stride, to, to_stride]);
+        });
+    }
+    let last = (e.kernel.row_count() - 1) as i64;
+    e.panels(&mut |e| {
+        e.repeat(LANES, &mut |e, lane| {
+            let first = e.first_row();
+            let row = e.b.ins().iadd(first, lane);
+            // Lanes beyond the last row repeat it.
+            let last = e.b.ins().iconst(I64, last);
+            let row = e.b.ins().smin(row, last);
+            let indices = e.row_indices(row);
+            let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
+            let from = e.b.ins().iadd(start, rows);
+            let lane = e.b.ins().ishl_imm_u(lane, 2);
+            e.nest(loops, &mut |e| {
+                let indices = current(e, loops);
+                let feature = distance(e, &indices, strides.iter().copied());
+                let from = e.b.ins().iadd(from, feature);
+                let to = e.address(target);
+                let to = e.b.ins().iadd(to, lane);
+                let element = e.b.ins().load(I32, flags(), from, 0);
+                e.b.ins().store(flags(), element, to, 0);
+            });
+        });
+    });
+}
+
+fn save(
+    e: &mut Emitter<'_>,
+    source: &Access,
+    (loops, strides): (&[(Axis, usize)], &[isize]),
+    row_strides: &[(Axis, isize)],
+    target: BufferId,
+) {
+    let start = e.base(crate::plan::Source::Buffer(target));
+    if let Some((stride, features)) = matrix(e, row_strides, (loops, strides), source) {
+        return e.panels(&mut |e| {
+            let (rows, first) = (e.valid_lanes(), e.first_row());
+            let distance = e.b.ins().imul_imm_s(first, (stride * 4) as i64);
+            let to = e.b.ins().iadd(start, distance);
+            let from = e.address(source);
+            let (features, stride, from_stride) = (e.word(features), e.word(stride), e.word(LANES));
+            let function = e.micro.store_panel as usize;
+            library::call(e, function, &[rows, features, from, from_stride, to, stride]);
+        });
+    }
+    e.panels(&mut |e| {
+        let zero = e.b.ins().iconst(I64, 0);
+        let valid = e.valid_lanes();
+        e.between(zero, valid, &mut |e, lane| {
+            let first = e.first_row();
+            let row = e.b.ins().iadd(first, lane);
+            let indices = e.row_indices(row);
+            let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
+            let to = e.b.ins().iadd(start, rows);
+            let lane = e.b.ins().ishl_imm_u(lane, 2);
+            e.nest(loops, &mut |e| {
+                let indices = current(e, loops);
+                let feature = distance(e, &indices, strides.iter().copied());
+                let to = e.b.ins().iadd(to, feature);
+                let from = e.address(source);
+                let from = e.b.ins().iadd(from, lane);
+                let element = e.b.ins().load(I32, flags(), from, 0);
+                e.b.ins().store(flags(), element, to, 0);
+            });
+        });
+    });
+}
+
+fn fill(e: &mut Emitter<'_>, target: &Access, loops: &[(Axis, usize)], bits: u32) {
+    let loops = collapse(loops, &[target], &[]);
+    e.panels(&mut |e| {
+        let scalar = e.b.ins().iconst(I32, i64::from(bits));
+        let value = e.b.ins().splat(I32X4, scalar);
+        e.nest(&loops, &mut |e| {
+            let to = e.address(target);
+            for group in 0..GROUPS {
+                e.b.ins().store(flags(), value, to, (group * WIDTH * 4) as i32);
+            }
+        });
+    });
+}
+
+fn map(e: &mut Emitter<'_>, loops: &[(Axis, usize)], body: &Expression, stores: &[Store]) {
+    let kept: Vec<usize> = stores.iter().map(|store| store.term).collect();
+    let analysis = analyse(body, &kept);
+    let (mut accesses, indexed) = addressed(body);
+    accesses.extend(stores.iter().map(|store| &store.target));
+    let loops = collapse(loops, &accesses, &indexed);
+    e.panels(&mut |e| {
+        e.nest(&loops, &mut |e| {
+            let uniform = e.uniform_terms(body, &analysis);
+            let addresses = e.load_addresses(body);
+            let targets: Vec<Value> = stores.iter().map(|store| e.address(&store.target)).collect();
+            e.lanes(analysis.unroll, &mut |e, offset| {
+                for group in 0..analysis.unroll {
+                    let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
+                    let at = (group * WIDTH * 4) as i32;
+                    for (store, target) in stores.iter().zip(&targets) {
+                        let to = e.b.ins().iadd(*target, offset);
+                        let mut value = values[store.term];
+                        if store.add {
+                            let dtype = analysis.dtypes[store.term];
+                            let before = e.b.ins().load(vector(dtype), flags(), to, at);
+                            value = combine(&mut e.b, Combine::Sum, dtype.is_float(), before, value);
+                        }
+                        e.b.ins().store(flags(), value, to, at);
+                    }
+                }
+            });
+        });
+    });
+}
+
+fn identity(e: &mut Emitter<'_>, how: Combine, dtype: DType) -> Value {
+    let bits = e.b.ins().iconst(I32, i64::from(identity_bits(how, dtype)));
+    let value = e.b.ins().splat(I32X4, bits);
+    super::scalar::cast_bits(&mut e.b, value, vector(dtype))
+}
+
+/// Accumulators that loops change: one variable a vector.
+fn accumulators(e: &mut Emitter<'_>, initial: Value, count: usize) -> Vec<cranelift_frontend::Variable> {
+    let ty = e.b.func.dfg.value_type(initial);
+    (0..count)
+        .map(|_| {
+            let variable = e.b.declare_var(ty);
+            e.b.def_var(variable, initial);
+            variable
+        })
+        .collect()
+}
+
+fn reduce(
+    e: &mut Emitter<'_>,
+    loops: &[(Axis, usize)],
+    over: &[(Axis, usize)],
+    (how, dtype): (Combine, DType),
+    body: &Expression,
+    store: &Store,
+) {
+    let analysis = analyse(body, &[store.term]);
+    let unroll = analysis.unroll.min(4);
+    e.panels(&mut |e| {
+        e.nest(loops, &mut |e| {
+            let target = e.address(&store.target);
+            e.lanes(unroll, &mut |e, offset| {
+                let start = identity(e, how, dtype);
+                let sums = accumulators(e, start, unroll);
+                e.nest(over, &mut |e| {
+                    let uniform = e.uniform_terms(body, &analysis);
+                    let addresses = e.load_addresses(body);
+                    for (group, sum) in sums.iter().enumerate() {
+                        let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
+                        let before = e.b.use_var(*sum);
+                        let after = combine(&mut e.b, how, dtype.is_float(), before, values[store.term]);
+                        e.b.def_var(*sum, after);
+                    }
+                });
+                let to = e.b.ins().iadd(target, offset);
+                for (group, sum) in sums.iter().enumerate() {
+                    let value = e.b.use_var(*sum);
+                    e.b.ins().store(flags(), value, to, (group * WIDTH * 4) as i32);
+                }
+            });
+        });
+    });
+}
+
+fn arg_reduce(
+    e: &mut Emitter<'_>,
+    loops: &[(Axis, usize)],
+    over: (Axis, usize),
+    largest: bool,
+    body: &Expression,
+    store: &Store,
+) {
+    let analysis = analyse(body, &[store.term]);
+    let dtype = analysis.dtypes[store.term];
+    e.panels(&mut |e| {
+        e.nest(loops, &mut |e| {
+            let target = e.address(&store.target);
+            e.lanes(1, &mut |e, offset| {
+                let how = if largest { Combine::Max } else { Combine::Min };
+                let start = identity(e, how, dtype);
+                let best = accumulators(e, start, 1)[0];
+                let none = splat(&mut e.b, 0.0, DType::I32);
+                let position = accumulators(e, none, 1)[0];
+                e.nest(&[over], &mut |e| {
+                    let uniform = e.uniform_terms(body, &analysis);
+                    let addresses = e.load_addresses(body);
+                    let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, 0);
+                    let value = values[store.term];
+                    let (before, at) = (e.b.use_var(best), e.b.use_var(position));
+                    let better = match (dtype.is_float(), largest) {
+                        (true, true) => e.b.ins().fcmp(FloatCC::GreaterThan, value, before),
+                        (true, false) => e.b.ins().fcmp(FloatCC::LessThan, value, before),
+                        (false, true) => e.b.ins().icmp(IntCC::SignedGreaterThan, value, before),
+                        (false, false) => e.b.ins().icmp(IntCC::SignedLessThan, value, before),
+                    };
+                    let index = e.indices[&over.0];
+                    let index = e.b.ins().ireduce(I32, index);
+                    let index = e.b.ins().splat(I32X4, index);
+                    let value = select(&mut e.b, better, value, before);
+                    let at = select(&mut e.b, better, index, at);
+                    e.b.def_var(best, value);
+                    e.b.def_var(position, at);
+                });
+                let to = e.b.ins().iadd(target, offset);
+                let value = e.b.use_var(position);
+                e.b.ins().store(flags(), value, to, 0);
+            });
+        });
+    });
+}
+
+fn scan(
+    e: &mut Emitter<'_>,
+    loops: &[(Axis, usize)],
+    (axis, size): (Axis, usize),
+    (how, dtype): (Combine, DType),
+    (exclusive, reverse): (bool, bool),
+    body: &Expression,
+    store: &Store,
+) {
+    let analysis = analyse(body, &[store.term]);
+    let unroll = analysis.unroll.min(4);
+    e.panels(&mut |e| {
+        e.nest(loops, &mut |e| {
+            e.lanes(unroll, &mut |e, offset| {
+                let start = identity(e, how, dtype);
+                let sums = accumulators(e, start, unroll);
+                e.repeat(size, &mut |e, step| {
+                    let index = if reverse {
+                        let last = e.b.ins().iconst(I64, size as i64 - 1);
+                        e.b.ins().isub(last, step)
+                    } else {
+                        step
+                    };
+                    e.indices.insert(axis, index);
+                    let uniform = e.uniform_terms(body, &analysis);
+                    let addresses = e.load_addresses(body);
+                    let target = e.address(&store.target);
+                    let to = e.b.ins().iadd(target, offset);
+                    for (group, sum) in sums.iter().enumerate() {
+                        let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
+                        let before = e.b.use_var(*sum);
+                        let after = combine(&mut e.b, how, dtype.is_float(), before, values[store.term]);
+                        e.b.def_var(*sum, after);
+                        let kept = if exclusive { before } else { after };
+                        e.b.ins().store(flags(), kept, to, (group * WIDTH * 4) as i32);
+                    }
+                    e.indices.remove(&axis);
+                });
+            });
+        });
+    });
+}
+
+fn sort(
+    e: &mut Emitter<'_>,
+    loops: &[(Axis, usize)],
+    source: &Access,
+    (axis, size): (Axis, usize),
+    target: &Access,
+    positions: bool,
+    dtype: DType,
+) {
+    let order: library::SortPanel = match (dtype.is_float(), positions) {
+        (true, false) => library::sort_floats,
+        (true, true) => library::sort_float_positions,
+        (false, false) => library::sort_integers,
+        (false, true) => library::sort_integer_positions,
+    };
+    e.panels(&mut |e| {
+        e.nest(loops, &mut |e| {
+            let (from, to) = (e.address(source), e.address(target));
+            let from_stride = e.b.ins().iconst(I64, source.stride(axis) as i64);
+            let to_stride = e.b.ins().iconst(I64, target.stride(axis) as i64);
+            let count = e.b.ins().iconst(I64, size as i64);
+            library::call(e, order as usize, &[from, from_stride, to, to_stride, count]);
+        });
+    });
+}
+
+/// Adds updates lane by lane, in order. With `own` each lane has its own table beside the others'.
+fn scatter(
+    e: &mut Emitter<'_>,
+    body: &Expression,
+    (index, update): (usize, usize),
+    base: Value,
+    own: Option<()>,
+    (stride, size): (isize, usize),
+    valid: Value,
+) {
+    let analysis = analyse(body, &[index, update]);
+    let dtype = analysis.dtypes[update];
+    let scalar = if dtype.is_float() { F32 } else { I32 };
+    let uniform = e.uniform_terms(body, &analysis);
+    let addresses = e.load_addresses(body);
+    e.lanes(1, &mut |e, offset| {
+        let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, 0);
+        for lane in 0..WIDTH as u8 {
+            let position = e.b.ins().extractlane(values[index], lane);
+            let amount = e.b.ins().extractlane(values[update], lane);
+            let number = e.b.ins().ushr_imm_u(offset, 2);
+            let number = e.b.ins().iadd_imm_s(number, i64::from(lane));
+            let is_row = e.b.ins().icmp(IntCC::SignedLessThan, number, valid);
+            let inside = e.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, position, size as i64);
+            let counts = e.b.ins().band(is_row, inside);
+            let (add, after) = (e.b.create_block(), e.b.create_block());
+            e.b.ins().brif(counts, add, &[], after, &[]);
+            e.b.switch_to_block(add);
+            let position = e.b.ins().uextend(I64, position);
+            let distance = e.b.ins().imul_imm_s(position, (stride * 4) as i64);
+            let mut to = e.b.ins().iadd(base, distance);
+            if own.is_some() {
+                to = e.b.ins().iadd(to, offset);
+                to = e.b.ins().iadd_imm_s(to, i64::from(lane) * 4);
+            }
+            let before = e.b.ins().load(scalar, flags(), to, 0);
+            let after_value =
+                if dtype.is_float() { e.b.ins().fadd(before, amount) } else { e.b.ins().iadd(before, amount) };
+            e.b.ins().store(flags(), after_value, to, 0);
+            e.b.ins().jump(after, &[]);
+            e.b.switch_to_block(after);
+        }
+    });
+}
+
+fn accumulate_reduce(
+    e: &mut Emitter<'_>,
+    (loops, over): (&[Loop], &[Loop]),
+    (how, dtype): (Combine, DType),
+    (body, term): (&Expression, usize),
+    strides: &[isize],
+    target: BufferId,
+) {
+    let analysis = analyse(body, &[term]);
+    let unroll = analysis.unroll.min(4);
+    e.nest(loops, &mut |e| {
+        let start = identity(e, how, dtype);
+        let sums = accumulators(e, start, unroll);
+        e.panels(&mut |e| {
+            let valid = e.has_tail().then(|| e.valid_lanes());
+            e.nest(over, &mut |e| {
+                let uniform = e.uniform_terms(body, &analysis);
+                let addresses = e.load_addresses(body);
+                e.lanes(unroll, &mut |e, offset| {
+                    for (group, sum) in sums.iter().enumerate() {
+                        let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
+                        let mut value = values[term];
+                        if let Some(valid) = valid {
+                            value = masked(e, value, valid, offset, group, (how, dtype));
+                        }
+                        let before = e.b.use_var(*sum);
+                        let after = combine(&mut e.b, how, dtype.is_float(), before, value);
+                        e.b.def_var(*sum, after);
+                    }
+                });
+            });
+        });
+        let mut total = e.b.use_var(sums[0]);
+        for sum in &sums[1..] {
+            let other = e.b.use_var(*sum);
+            total = combine(&mut e.b, how, dtype.is_float(), total, other);
+        }
+        let to = e.partial_address(target, loops, strides);
+        let scalar = if dtype.is_float() { F32 } else { I32 };
+        // The partial result joins as a fifth lane.
+        let before = e.b.ins().load(scalar, flags(), to, 0);
+        let mut result = e.b.ins().splat(vector(dtype), before);
+        for lane in 0..WIDTH as u8 {
+            let element = e.b.ins().extractlane(total, lane);
+            let element = e.b.ins().splat(vector(dtype), element);
+            result = combine(&mut e.b, how, dtype.is_float(), result, element);
+        }
+        let result = e.b.ins().extractlane(result, 0);
+        e.b.ins().store(flags(), result, to, 0);
+    });
+}
+
+/// The identity in lanes that are not rows.
+fn masked(
+    e: &mut Emitter<'_>,
+    value: Value,
+    valid: Value,
+    offset: Value,
+    group: usize,
+    (how, dtype): (Combine, DType),
+) -> Value {
+    let lane = e.b.ins().ushr_imm_u(offset, 2);
+    let lane = e.b.ins().iadd_imm_s(lane, (group * WIDTH) as i64);
+    let lane = e.b.ins().ireduce(I32, lane);
+    let lanes = e.b.ins().splat(I32X4, lane);
+    let steps = e.integers([0, 1, 2, 3]);
+    let lanes = e.b.ins().iadd(lanes, steps);
+    let valid = e.b.ins().ireduce(I32, valid);
+    let valid = e.b.ins().splat(I32X4, valid);
+    let is_row = e.b.ins().icmp(IntCC::SignedLessThan, lanes, valid);
+    let other = identity(e, how, dtype);
+    select(&mut e.b, is_row, value, other)
+}

@@ -1,0 +1,347 @@
+//! Which nodes are computed by one kernel.
+//!
+//! Nodes are visited operands first. A node joins the kernel of one of its operands when that
+//! kernel's rows suit it and no value would have to leave the kernel and come back; else it starts a
+//! kernel of its own. Views are not computed at all.
+
+use super::{
+    PlanOptions,
+    rows::{
+        AxisOrder, Contraction, Demands, contraction, is_computed, is_rowwise, path, preferred, rows_through,
+        scatter_accumulates,
+    },
+};
+use crate::{
+    axis::Axis,
+    graph::{Graph, NodeId, Op},
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// How much is put into one kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fusion {
+    /// One operation a kernel.
+    None,
+    /// As much as fits together.
+    Full,
+}
+
+/// Nodes computed together over the same rows.
+#[derive(Clone, Debug)]
+pub(super) struct Cluster {
+    /// Row axes with sizes, as the first member names them.
+    pub rows: Vec<(Axis, usize)>,
+    /// The members, operands first.
+    pub members: Vec<NodeId>,
+}
+
+/// All kernels of a graph and who is where.
+pub(super) struct Clusters {
+    pub clusters: Vec<Cluster>,
+    /// The cluster of each computed node.
+    pub of: FxHashMap<NodeId, usize>,
+    /// Each member's own names of its cluster's rows.
+    pub rows_at: FxHashMap<NodeId, Vec<Axis>>,
+    /// Members that combine rows: their values are complete only when their kernel has ended.
+    pub accumulating: FxHashSet<NodeId>,
+    /// An order in which the clusters can run.
+    pub order: Vec<usize>,
+}
+
+struct Builder<'g> {
+    graph: &'g Graph,
+    axes: AxisOrder,
+    demands: Demands,
+    clusters: Vec<Cluster>,
+    /// The clusters that each cluster reads.
+    reads: Vec<FxHashSet<usize>>,
+    of: FxHashMap<NodeId, usize>,
+    rows_at: FxHashMap<NodeId, Vec<Axis>>,
+    accumulating: FxHashSet<NodeId>,
+}
+
+pub(super) fn cluster(graph: &Graph, options: &PlanOptions) -> Clusters {
+    let axes = AxisOrder::of(graph);
+    let demands = Demands::of(graph, &axes);
+    let mut builder = Builder {
+        graph,
+        axes,
+        demands,
+        clusters: Vec::new(),
+        reads: Vec::new(),
+        of: FxHashMap::default(),
+        rows_at: FxHashMap::default(),
+        accumulating: FxHashSet::default(),
+    };
+    let roots: Vec<_> = graph.outputs().map(|(_, node)| node).collect();
+    for node in graph.reachable(&roots) {
+        if is_computed(graph.op(node)) {
+            builder.place(node, options.fusion);
+        }
+    }
+    if options.fusion == Fusion::Full {
+        builder.merge();
+    }
+    builder.finish()
+}
+
+impl Builder<'_> {
+    fn place(&mut self, node: NodeId, fusion: Fusion) {
+        if fusion == Fusion::Full {
+            for candidate in self.candidates(node) {
+                if let Some((rows, accumulates)) = self.rows_in(node, candidate)
+                    && !self.returns(node, candidate)
+                {
+                    return self.join(node, candidate, rows, accumulates);
+                }
+            }
+        }
+        let rows = preferred(self.graph, node, &self.demands, &self.axes);
+        let shape = |axis: &Axis| {
+            self.graph.operands(node).iter().chain([&node]).find_map(|id| self.graph.shape(*id).size(*axis))
+        };
+        let sized = rows.iter().map(|axis| (*axis, shape(axis).unwrap_or(1))).collect();
+        self.clusters.push(Cluster { rows: sized, members: Vec::new() });
+        self.reads.push(FxHashSet::default());
+        let accumulates = !is_rowwise(self.graph, node, &rows);
+        self.join(node, self.clusters.len() - 1, rows, accumulates);
+    }
+
+    /// The clusters of the operands, that of the largest operand first.
+    fn candidates(&self, node: NodeId) -> Vec<usize> {
+        let mut operands: Vec<_> = self.graph.operands(node);
+        operands.sort_by_key(|id| std::cmp::Reverse(self.graph.shape(*id).elements()));
+        let mut clusters = Vec::new();
+        for operand in operands {
+            if let Some(cluster) = self.of.get(&path(self.graph, operand).base)
+                && !clusters.contains(cluster)
+            {
+                clusters.push(*cluster);
+            }
+        }
+        clusters
+    }
+
+    /// The names under which `node` would know the rows of `cluster`, and whether it combines them;
+    /// nothing when the rows do not suit it.
+    fn rows_in(&self, node: NodeId, cluster: usize) -> Option<(Vec<Axis>, bool)> {
+        let graph = self.graph;
+        let mut names: Option<Vec<Axis>> = None;
+        for operand in graph.operands(node) {
+            let path = path(graph, operand);
+            if self.of.get(&path.base) != Some(&cluster) {
+                continue;
+            }
+            if self.accumulating.contains(&path.base) {
+                return None;
+            }
+            let rows = rows_through(graph, &path, &self.rows_at[&path.base])?;
+            if !rows.iter().all(|row| graph.shape(operand).contains(*row)) || names.as_ref().is_some_and(|n| *n != rows)
+            {
+                return None;
+            }
+            names = Some(rows);
+        }
+        let rows = names?;
+        // What readers agree on is worth a kernel of its own.
+        if let Some(wish) = self.demands.rows(node)
+            && wish != rows
+            && is_rowwise(graph, node, wish)
+            && wish.len() > rows.len()
+        {
+            return None;
+        }
+        let suits = match graph.op(node) {
+            Op::Contract { .. } => match contraction(graph, node, &self.axes) {
+                Contraction::Rows { rows: own, .. } => return (own == rows).then_some((rows, false)),
+                Contraction::Accumulate { rows: own } => {
+                    return (own == rows && self.other_operand_is_elsewhere_or_rowwise(node, &rows))
+                        .then_some((rows, true));
+                }
+                Contraction::General => is_rowwise(graph, node, &rows),
+            },
+            Op::Reduce { axes, .. } => {
+                if !rows.is_empty() && rows.iter().all(|row| axes.contains(row)) {
+                    return Some((rows, true));
+                }
+                is_rowwise(graph, node, &rows)
+            }
+            _ if scatter_accumulates(graph, node, &rows) => return Some((rows, true)),
+            _ => is_rowwise(graph, node, &rows),
+        };
+        suits.then_some((rows, false))
+    }
+
+    /// Both operands of a sum over rows have the rows.
+    fn other_operand_is_elsewhere_or_rowwise(&self, node: NodeId, rows: &[Axis]) -> bool {
+        self.graph.operands(node).iter().all(|id| rows.iter().all(|row| self.graph.shape(*id).contains(*row)))
+    }
+
+    /// Whether an operand from another cluster depends on `cluster`, so that a value would leave it
+    /// and come back.
+    fn returns(&self, node: NodeId, cluster: usize) -> bool {
+        self.operand_clusters(node).into_iter().any(|other| other != cluster && self.depends(other, cluster))
+    }
+
+    fn operand_clusters(&self, node: NodeId) -> Vec<usize> {
+        let bases = self.graph.operands(node).into_iter().map(|operand| path(self.graph, operand).base);
+        bases.filter_map(|base| self.of.get(&base).copied()).collect()
+    }
+
+    fn depends(&self, from: usize, on: usize) -> bool {
+        let mut stack = vec![from];
+        let mut seen = FxHashSet::default();
+        while let Some(cluster) = stack.pop() {
+            if cluster == on {
+                return true;
+            }
+            if seen.insert(cluster) {
+                stack.extend(&self.reads[cluster]);
+            }
+        }
+        false
+    }
+
+    fn join(&mut self, node: NodeId, cluster: usize, rows: Vec<Axis>, accumulates: bool) {
+        for other in self.operand_clusters(node) {
+            if other != cluster {
+                self.reads[cluster].insert(other);
+            }
+        }
+        self.clusters[cluster].members.push(node);
+        self.of.insert(node, cluster);
+        self.rows_at.insert(node, rows);
+        if accumulates {
+            self.accumulating.insert(node);
+        }
+    }
+
+    /// Puts kernels over the same rows together where one reads the other, or both read the same
+    /// value, and no third kernel has to run in between.
+    fn merge(&mut self) {
+        let mut first = 0;
+        while first < self.clusters.len() {
+            let second = (first + 1..self.clusters.len()).find(|second| self.mergeable(first, *second));
+            match second {
+                Some(second) => self.unite(first, second),
+                None => first += 1,
+            }
+        }
+    }
+
+    fn mergeable(&self, first: usize, second: usize) -> bool {
+        let (a, b) = (&self.clusters[first], &self.clusters[second]);
+        if a.rows != b.rows || a.rows.is_empty() || a.members.is_empty() || b.members.is_empty() {
+            return false;
+        }
+        let direct = [(first, second), (second, first)];
+        let reads = direct.iter().any(|(reader, read)| self.reads[*reader].contains(read));
+        if !(reads || self.share_a_value(first, second)) {
+            return false;
+        }
+        direct.into_iter().all(|(reader, read)| {
+            let around = self.reads[reader].iter().any(|other| *other != read && self.depends(*other, read));
+            !around && self.reads_in_step(reader, read)
+        })
+    }
+
+    /// Whether every value that `reader` takes from `read` is there, row by row, when it is needed.
+    fn reads_in_step(&self, reader: usize, read: usize) -> bool {
+        self.clusters[reader].members.iter().all(|member| {
+            self.graph.operands(*member).into_iter().enumerate().all(|(position, operand)| {
+                let path = path(self.graph, operand);
+                if self.of.get(&path.base) != Some(&read) {
+                    return true;
+                }
+                let weights = matches!(
+                    contraction(self.graph, *member, &self.axes),
+                    Contraction::Rows { x, .. } if x != position && matches!(self.graph.op(*member), Op::Contract { .. })
+                );
+                let rows = rows_through(self.graph, &path, &self.rows_at[&path.base]);
+                !weights
+                    && !self.accumulating.contains(&path.base)
+                    && rows.as_deref() == Some(&self.rows_at[member][..])
+            })
+        })
+    }
+
+    /// Whether both read one value that is as long as their rows.
+    fn share_a_value(&self, first: usize, second: usize) -> bool {
+        let rows: usize = self.clusters[first].rows.iter().map(|(_, size)| size).product();
+        let values = |cluster: usize| -> FxHashSet<NodeId> {
+            let members = self.clusters[cluster].members.iter();
+            let operands = members.flat_map(|member| self.graph.operands(*member));
+            let bases = operands.map(|operand| path(self.graph, operand).base);
+            bases.filter(|base| self.of.get(base).is_some_and(|of| *of != cluster)).collect()
+        };
+        let shared = values(first);
+        values(second).iter().any(|value| shared.contains(value) && self.graph.shape(*value).elements() >= rows)
+    }
+
+    fn unite(&mut self, first: usize, second: usize) {
+        let members = std::mem::take(&mut self.clusters[second].members);
+        for member in &members {
+            self.of.insert(*member, first);
+        }
+        self.clusters[first].members.extend(members);
+        let reads = std::mem::take(&mut self.reads[second]);
+        self.reads[first].extend(reads);
+        for reads in &mut self.reads {
+            if reads.remove(&second) {
+                reads.insert(first);
+            }
+        }
+        self.reads[first].remove(&first);
+    }
+
+    /// An order of the clusters in which stored values live shortly: at each point the cluster that
+    /// frees most, compared with what it stores.
+    fn finish(self) -> Clusters {
+        let graph = self.graph;
+        let bytes = |node: &NodeId| graph.shape(*node).elements() as i64 * 4;
+        let mut readers: FxHashMap<NodeId, FxHashSet<usize>> = FxHashMap::default();
+        for (cluster, entry) in self.clusters.iter().enumerate() {
+            for member in &entry.members {
+                for operand in graph.operands(*member) {
+                    let base = path(graph, operand).base;
+                    if self.of.get(&base).is_some_and(|of| *of != cluster) {
+                        readers.entry(base).or_default().insert(cluster);
+                    }
+                }
+            }
+        }
+        let outputs: FxHashSet<NodeId> = graph.outputs().map(|(_, node)| path(graph, node).base).collect();
+        let mut order = Vec::new();
+        let mut waiting: Vec<usize> =
+            (0..self.clusters.len()).filter(|c| !self.clusters[*c].members.is_empty()).collect();
+        let mut done: FxHashSet<usize> = FxHashSet::default();
+        while !waiting.is_empty() {
+            let gain = |cluster: usize| -> i64 {
+                let stored: i64 = self.clusters[cluster]
+                    .members
+                    .iter()
+                    .filter(|node| readers.contains_key(node) || outputs.contains(node))
+                    .map(bytes)
+                    .sum();
+                let freed: i64 = readers
+                    .iter()
+                    .filter(|(node, by)| {
+                        by.contains(&cluster)
+                            && !outputs.contains(node)
+                            && by.iter().all(|other| *other == cluster || done.contains(other))
+                    })
+                    .map(|(node, _)| bytes(node))
+                    .sum();
+                freed - stored
+            };
+            let ready =
+                waiting.iter().enumerate().filter(|(_, c)| self.reads[**c].iter().all(|read| done.contains(read)));
+            let best = ready.max_by_key(|(at, cluster)| (gain(**cluster), std::cmp::Reverse(*at))).map(|(at, _)| at);
+            let at = best.unwrap_or_else(|| unreachable!("the clusters read one another in a circle"));
+            let cluster = waiting.remove(at);
+            done.insert(cluster);
+            order.push(cluster);
+        }
+        Clusters { clusters: self.clusters, of: self.of, rows_at: self.rows_at, accumulating: self.accumulating, order }
+    }
+}

@@ -1,0 +1,201 @@
+//! The printed form of a plan.
+
+use super::{Access, Expression, Kernel, Layout, Place, Plan, Source, Stage, Step, Store, Term};
+use std::fmt;
+
+fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(" ")
+}
+
+fn sized<A: fmt::Display>(axes: &[(A, usize)]) -> String {
+    list(axes.iter().map(|(axis, size)| format!("{axis}={size}")))
+}
+
+impl fmt::Display for Layout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Layout::Panels { rows, features } => write!(f, "panels [{}][{}]", sized(rows), sized(features)),
+            Layout::Plain(shape) => write!(f, "plain {shape}"),
+            Layout::Strips { n, k } => write!(f, "strips [{n}][{k}]"),
+            Layout::Partials { elements, chunks } => write!(f, "partials {chunks} × {elements}"),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Buffer(id) => write!(f, "b{}", id.0),
+            Source::Tile(id) => write!(f, "t{id}"),
+        }
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[", self.source)?;
+        let mut parts = Vec::new();
+        if self.panel_stride != 0 {
+            parts.push(format!("panel*{}", self.panel_stride));
+        }
+        parts.extend(self.strides.iter().filter(|(_, stride)| *stride != 0).map(|(axis, s)| format!("{axis}*{s}")));
+        if self.offset != 0 {
+            parts.push(self.offset.to_string());
+        }
+        if self.lanes {
+            parts.push("lane".to_owned());
+        }
+        write!(f, "{}]", parts.join(" + "))
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, term) in self.terms.iter().enumerate() {
+            match term {
+                Term::Constant(value, _) => writeln!(f, "      v{i} = {value:?}")?,
+                Term::Load(access, _) => writeln!(f, "      v{i} = {access}")?,
+                Term::FeatureIndex(axis) | Term::RowIndex(axis) => writeln!(f, "      v{i} = index {axis}")?,
+                Term::Random { distribution, stream, .. } => {
+                    writeln!(f, "      v{i} = {} #{stream}", format!("{distribution:?}").to_lowercase())?;
+                }
+                Term::Map(op, operands) => {
+                    writeln!(f, "      v{i} = {} {}", op.name(), list(operands.iter().map(|o| format!("v{o}"))))?;
+                }
+                Term::Gather { source, index, size, .. } => {
+                    writeln!(f, "      v{i} = {source} at v{index} of {size}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} v{}", self.target, if self.add { "+=" } else { "=" }, self.term)
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stage::Load { source, loops, target, .. } => {
+                writeln!(f, "    load {target} = b{} over [{}]", source.0, sized(loops))
+            }
+            Stage::Save { source, loops, target, .. } => {
+                writeln!(f, "    save b{} = {source} over [{}]", target.0, sized(loops))
+            }
+            Stage::Stream { source, target, panel } => {
+                writeln!(f, "    stream b{} = {source}, {panel} elements a panel", target.0)
+            }
+            Stage::Fill { target, loops, bits } => writeln!(f, "    fill {target} = {bits:#x} over [{}]", sized(loops)),
+            Stage::Map { loops, body, stores } => {
+                writeln!(
+                    f,
+                    "    map over [{}]\n{}      {}",
+                    sized(loops),
+                    body,
+                    list(stores.iter().map(|s| format!("{s};")))
+                )
+            }
+            Stage::Reduce { loops, over, combine, body, store, .. } => {
+                let (loops, over) = (sized(loops), sized(over));
+                writeln!(f, "    reduce {} of [{over}] over [{loops}]\n{body}      {store}", combine.name())
+            }
+            Stage::ArgReduce { loops, over, largest, body, store } => {
+                let name = if *largest { "argmax" } else { "argmin" };
+                writeln!(f, "    {name} of [{}={}] over [{}]\n{body}      {store}", over.0, over.1, sized(loops))
+            }
+            Stage::Scan { loops, along, combine, exclusive, reverse, body, store, .. } => {
+                let kind = if *exclusive { " exclusive" } else { "" };
+                let direction = if *reverse { " reverse" } else { "" };
+                writeln!(
+                    f,
+                    "    scan {}{kind}{direction} along {}={} over [{}]\n{body}      {store}",
+                    combine.name(),
+                    along.0,
+                    along.1,
+                    sized(loops)
+                )
+            }
+            Stage::Sort { loops, source, along, target, positions, .. } => {
+                let name = if *positions { "argsort" } else { "sort" };
+                writeln!(f, "    {name} {target} = {source} along {}={} over [{}]", along.0, along.1, sized(loops))
+            }
+            Stage::Scatter { loops, body, index, update, target, size, .. } => {
+                writeln!(f, "    scatter {target} at v{index} of {size} += v{update} over [{}]\n{body}", sized(loops))
+            }
+            Stage::Contract { weights, n, k, x, c, .. } => {
+                writeln!(f, "    contract {c} = b{} · {x}, n={n} k={k}", weights.0)
+            }
+            Stage::AccumulateContract { g, n, x, k, target, .. } => {
+                writeln!(f, "    accumulate b{} += {g} · {x} over rows, n={n} k={k}", target.0)
+            }
+            Stage::AccumulateReduce { loops, over, combine, body, term, target, .. } => {
+                let (loops, over) = (sized(loops), sized(over));
+                writeln!(
+                    f,
+                    "    accumulate b{} {} v{term} of [{over}] over [{loops}]\n{body}",
+                    target.0,
+                    combine.name()
+                )
+            }
+            Stage::AccumulateScatter { loops, body, index, update, size, target, .. } => {
+                writeln!(
+                    f,
+                    "    scatter b{} at v{index} of {size} += v{update} over [{}]\n{body}",
+                    target.0,
+                    sized(loops)
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "  kernel \"{}\" over rows [{}]: {} tiles of {} panels, {} chunks, {} KiB of tile memory, {:.3} GFLOP",
+            self.name,
+            sized(&self.rows),
+            self.tile_count(),
+            self.tile_panels,
+            self.chunks,
+            (self.scratch * 4).div_ceil(1024),
+            self.flops * 1e-9
+        )?;
+        self.stages.iter().try_for_each(|stage| write!(f, "{stage}"))
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "arena {} bytes", self.arena_bytes)?;
+        for (i, buffer) in self.buffers.iter().enumerate() {
+            let place = match &buffer.place {
+                Place::Input(name) => format!("input \"{name}\""),
+                Place::State(name) => format!("state \"{name}\""),
+                Place::Constant(bits) => format!("constant {bits:#x}"),
+                Place::Arena(offset) => format!("arena +{offset}"),
+            };
+            writeln!(f, "b{i} {} {} {}  # {}", buffer.dtype, buffer.layout, place, buffer.name)?;
+        }
+        for step in &self.steps {
+            match step {
+                Step::Pack { source, target, n_offsets, k_offsets } => {
+                    writeln!(f, "  pack b{} = b{}, n={} k={}", target.0, source.0, n_offsets.len(), k_offsets.len())?
+                }
+                Step::Kernel(kernel) => write!(f, "{kernel}")?,
+                Step::Combine { source, target, combine, chunks, .. } => {
+                    writeln!(f, "  combine b{} = {} of {chunks} chunks of b{}", target.0, combine.name(), source.0)?;
+                }
+            }
+        }
+        for (name, buffer) in &self.outputs {
+            writeln!(f, "output {name} = b{}", buffer.0)?;
+        }
+        Ok(())
+    }
+}

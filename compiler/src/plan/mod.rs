@@ -1,0 +1,367 @@
+//! From a graph to kernels: what is computed together, where values live, in which order.
+//!
+//! A [`Kernel`] runs over *rows*: the product of some axes of the values it computes, cut into panels
+//! of [`LANES`] rows. Its [stages](Stage) run one after another on a tile of a few panels, so that
+//! what one stage gives the next stays in cache. Within a panel, consecutive rows lie in consecutive
+//! memory and all other axes — the *features* — are strides: `value[feature…][row]`. Every map,
+//! reduction and scan is therefore the same code for each lane, and the result of a contraction is at
+//! once the operand of the next.
+//!
+//! ```text
+//!          rows (ray, sample) ─────────────▶ panels of 32
+//! features │ x₀ │ 32 rows │        stage 1: map      encode
+//!          │ x₁ │ 32 rows │        stage 2: contract with weights
+//!          ▼ …                     stage 3: map      bias, ReLU      …
+//! ```
+//!
+//! Values that leave a kernel are stored in a [`Layout`]: as panels when everyone who reads them runs
+//! over the same rows, else as a plain row-major array. Sums over the rows themselves (a loss, the
+//! gradient of a weight) accumulate into one partial result a *chunk* of rows; the number of chunks
+//! depends on the sizes alone, and partial results are combined in order, so that results do not
+//! depend on the number of threads.
+//!
+//! Invariant: a plan never changes a value beyond rounding. It never looks at the spec, and it does
+//! not know instruction sets: what it asks of the machine is in [`Target`].
+
+mod access;
+mod cluster;
+mod display;
+mod memory;
+mod rows;
+mod stage;
+mod stages;
+
+pub use access::{Access, Source};
+pub use cluster::Fusion;
+pub use stages::identity_bits;
+
+use crate::{
+    axis::{Axis, Shape},
+    graph::{Combine, DType, Distribution, Graph, ScalarOp},
+};
+use indexmap::IndexMap;
+use thiserror::Error;
+
+/// Rows in a panel.
+pub const LANES: usize = 32;
+
+/// What the planner asks of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Bytes of fast memory that a tile may fill: half of a core's second-level cache.
+    pub tile_bytes: usize,
+    /// Bytes of the nearest memory that a tile without contractions may fill: a part of the first-level cache.
+    pub near_bytes: usize,
+    /// Bytes beyond which a stored value will not be found in cache when it is read again.
+    pub cache_bytes: usize,
+}
+
+impl Default for Target {
+    /// A present-day server core: 1 MiB of second-level cache a core, 32 MiB of shared cache.
+    fn default() -> Target {
+        Target { tile_bytes: 512 << 10, near_bytes: 32 << 10, cache_bytes: 32 << 20 }
+    }
+}
+
+/// Choices of the planner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// What is put into one kernel.
+    pub fusion: Fusion,
+    /// The machine.
+    pub target: Target,
+}
+
+impl Default for PlanOptions {
+    fn default() -> PlanOptions {
+        PlanOptions { fusion: Fusion::Full, target: Target::default() }
+    }
+}
+
+/// Why a graph cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PlanError {
+    #[error("%{node} `{op}` computes in {dtype}, which only the reference evaluator does")]
+    ElementType { node: usize, op: String, dtype: DType },
+}
+
+/// A buffer of a [`Plan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BufferId(pub u32);
+
+/// How a stored value lies in memory. Elements take four bytes whatever their type (`bool` is 0 or
+/// all ones), and every buffer has room for a whole number of panels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// `[panel][feature…][LANES]`: rows are `rows` flattened, the last fastest.
+    Panels { rows: Vec<(Axis, usize)>, features: Vec<(Axis, usize)> },
+    /// Row-major in the order of the axes.
+    Plain(Shape),
+    /// Weights in strips for the micro-kernels: `[strip][k][height]`.
+    Strips { n: usize, k: usize },
+    /// One partial result a chunk: `elements` of it.
+    Partials { elements: usize, chunks: usize },
+}
+
+impl Layout {
+    /// The number of four-byte elements, padding included.
+    pub fn elements(&self) -> usize {
+        match self {
+            Layout::Panels { rows, features } => {
+                let rows: usize = rows.iter().map(|(_, size)| size).product();
+                let features: usize = features.iter().map(|(_, size)| size).product();
+                rows.next_multiple_of(LANES) * features
+            }
+            Layout::Plain(shape) => shape.elements().next_multiple_of(LANES),
+            Layout::Strips { n, k } => (n * k).next_multiple_of(LANES),
+            Layout::Partials { elements, chunks } => elements.next_multiple_of(LANES) * chunks,
+        }
+    }
+}
+
+/// Where a buffer's memory comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A value given at run time.
+    Input(String),
+    /// A parameter or other stored value.
+    State(String),
+    /// A scalar known at compile time.
+    Constant(u32),
+    /// The program's arena, at this offset in bytes.
+    Arena(usize),
+}
+
+/// A stored value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Buffer {
+    /// The node whose value it holds, and what the spec calls it.
+    pub name: String,
+    /// The element type.
+    pub dtype: DType,
+    /// The layout.
+    pub layout: Layout,
+    /// The memory.
+    pub place: Place,
+}
+
+impl Buffer {
+    /// Bytes it takes, padding included.
+    pub fn bytes(&self) -> usize {
+        self.layout.elements() * 4
+    }
+}
+
+/// A program of kernels.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Every stored value.
+    pub buffers: Vec<Buffer>,
+    /// What runs, in order.
+    pub steps: Vec<Step>,
+    /// Bytes of the arena that all intermediate values share.
+    pub arena_bytes: usize,
+    /// The buffer of each output.
+    pub outputs: IndexMap<String, BufferId>,
+}
+
+/// One parallel loop of a program.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// Weights into strips: element (n, k) is `source[n_offsets[n] + k_offsets[k]]`.
+    Pack { source: BufferId, target: BufferId, n_offsets: Vec<u32>, k_offsets: Vec<u32> },
+    /// Stages over rows.
+    Kernel(Kernel),
+    /// Partial results into one: element i is the combination of `source[chunk][i]`, in order.
+    Combine { source: BufferId, target: BufferId, combine: Combine, chunks: usize, arrangement: Arrangement },
+}
+
+/// How the elements of a partial result lie, compared with the final one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    /// In the same order.
+    Same { elements: usize },
+    /// `[k panel][n][LANES]`, finally `[n][k]`, or `[k][n]` when `transposed`.
+    Panels { n: usize, k: usize, transposed: bool },
+}
+
+/// Stages over the tiles of some rows.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// What it computes, for listings and profiles.
+    pub name: String,
+    /// The axes that make up the rows, the last fastest.
+    pub rows: Vec<(Axis, usize)>,
+    /// The offset of each tile-resident value in tile memory.
+    pub tiles: Vec<usize>,
+    /// Panels in a tile.
+    pub tile_panels: usize,
+    /// Pieces that rows are cut into for accumulation; 1 where nothing accumulates.
+    pub chunks: usize,
+    /// What runs on each tile.
+    pub stages: Vec<Stage>,
+    /// Elements of tile memory, for the whole tile.
+    pub scratch: usize,
+    /// Floating-point operations of the contractions, all rows.
+    pub flops: f64,
+    /// Bytes read from and written to stored values, all rows.
+    pub bytes: f64,
+}
+
+impl Kernel {
+    /// The number of rows.
+    pub fn row_count(&self) -> usize {
+        self.rows.iter().map(|(_, size)| size).product()
+    }
+
+    /// The number of panels.
+    pub fn panels(&self) -> usize {
+        self.row_count().div_ceil(LANES)
+    }
+
+    /// The number of tiles.
+    pub fn tile_count(&self) -> usize {
+        self.panels().div_ceil(self.tile_panels)
+    }
+}
+
+/// A loop over a feature axis.
+pub type Loop = (Axis, usize);
+
+/// One node of a lane-wise expression; operands are earlier positions.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Term {
+    /// A number.
+    Constant(f64, DType),
+    /// An element of a stored or tile-resident value.
+    Load(Access, DType),
+    /// The index of a feature loop.
+    FeatureIndex(Axis),
+    /// The index of a row axis.
+    RowIndex(Axis),
+    /// A random draw at the position Σ index(axis) · stride.
+    Random { distribution: Distribution, stream: u32, strides: Vec<(Axis, usize)> },
+    /// A scalar operation.
+    Map(ScalarOp, Vec<usize>),
+    /// `source[… + index · stride]`, zero where the index is outside 0..size. The base address is
+    /// per lane: `row_strides` gives the strides of row axes of a plain source.
+    Gather { source: Access, row_strides: Vec<(Axis, isize)>, index: usize, stride: isize, size: usize, dtype: DType },
+}
+
+/// A lane-wise expression: the last terms may use any earlier ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Expression {
+    /// The terms, operands first.
+    pub terms: Vec<Term>,
+}
+
+/// Where a stage writes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    /// The term.
+    pub term: usize,
+    /// The place.
+    pub target: Access,
+    /// Add to what is there.
+    pub add: bool,
+}
+
+/// One step on a tile. Axes of loops and accesses are feature axes.
+#[derive(Clone, Debug)]
+pub enum Stage {
+    /// A plain stored value into tile memory: `row_strides` and the access's strides address it.
+    Load {
+        source: BufferId,
+        offset: isize,
+        row_strides: Vec<(Axis, isize)>,
+        loops: Vec<Loop>,
+        strides: Vec<isize>,
+        target: Access,
+    },
+    /// A tile-resident value into a plain stored one.
+    Save { source: Access, loops: Vec<Loop>, strides: Vec<isize>, row_strides: Vec<(Axis, isize)>, target: BufferId },
+    /// A tile-resident value into a stored one of the same layout, `panel` elements a panel, past the
+    /// caches: it is too large to be found there when it is read.
+    Stream { source: Source, target: BufferId, panel: usize },
+    /// A constant everywhere.
+    Fill { target: Access, loops: Vec<Loop>, bits: u32 },
+    /// An expression for every feature.
+    Map { loops: Vec<Loop>, body: Expression, stores: Vec<Store> },
+    /// A combination over some features.
+    Reduce { loops: Vec<Loop>, over: Vec<Loop>, combine: Combine, dtype: DType, body: Expression, store: Store },
+    /// The position of the largest or smallest.
+    ArgReduce { loops: Vec<Loop>, over: Loop, largest: bool, body: Expression, store: Store },
+    /// A running combination along a feature axis.
+    Scan {
+        loops: Vec<Loop>,
+        along: Loop,
+        combine: Combine,
+        exclusive: bool,
+        reverse: bool,
+        dtype: DType,
+        body: Expression,
+        store: Store,
+    },
+    /// Ascending order along a feature axis of stride `stride`: values, or positions.
+    Sort { loops: Vec<Loop>, source: Access, along: Loop, target: Access, positions: bool, dtype: DType },
+    /// Adds each lane's updates into its own table: `target[… + index · stride] += update`.
+    Scatter {
+        loops: Vec<Loop>,
+        body: Expression,
+        index: usize,
+        update: usize,
+        target: Access,
+        stride: isize,
+        size: usize,
+    },
+    /// `c[n][row] = Σₖ w[n][k] · x[k][row]` by micro-kernels.
+    Contract { weights: BufferId, n: usize, k: usize, x: Access, x_stride: usize, c: Access, c_stride: usize },
+    /// `partial[n][k] += Σ_row g[n][row] · x[k][row]`, the partial result as panels of k. `strips` and
+    /// `turned` are tile memory for the packed operands.
+    AccumulateContract {
+        g: Access,
+        g_stride: usize,
+        n: usize,
+        x: Access,
+        x_stride: usize,
+        k: usize,
+        strips: Source,
+        turned: Source,
+        target: BufferId,
+    },
+    /// `partial[feature…] = combine(partial[feature…], over rows and inner features of the body)`.
+    AccumulateReduce {
+        loops: Vec<Loop>,
+        over: Vec<Loop>,
+        combine: Combine,
+        dtype: DType,
+        body: Expression,
+        term: usize,
+        strides: Vec<isize>,
+        target: BufferId,
+    },
+    /// `partial[… + index · stride] += update`, over rows and features in order.
+    AccumulateScatter {
+        loops: Vec<Loop>,
+        body: Expression,
+        index: usize,
+        update: usize,
+        strides: Vec<isize>,
+        stride: isize,
+        size: usize,
+        target: BufferId,
+    },
+}
+
+/// Plans a simplified graph.
+pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
+    for id in graph.ids() {
+        let node = graph.node(id);
+        if !matches!(node.ty.dtype, DType::F32 | DType::I32 | DType::Bool) {
+            let (op, dtype) = (node.op.to_string(), node.ty.dtype);
+            return Err(PlanError::ElementType { node: id.index(), op, dtype });
+        }
+    }
+    let clusters = cluster::cluster(graph, options);
+    Ok(stages::build(graph, &clusters, options))
+}

@@ -1,0 +1,270 @@
+//! Which axes a node's rows are made of.
+//!
+//! Rows are axes along which a node does the same thing to every element. A node has a choice; the
+//! contractions do not, so they are asked first and their wish is handed back through the maps that
+//! feed them ([`Demands`]). What is left over chooses for itself ([`preferred`]).
+
+use crate::{
+    axis::{Axis, Shape},
+    graph::{Graph, NodeId, Op},
+};
+use rustc_hash::FxHashMap;
+
+/// Whether a node is a view that costs nothing: its readers address its operand instead.
+pub(super) fn is_transparent(op: &Op) -> bool {
+    matches!(op, Op::Rename(_) | Op::Split { .. } | Op::Slice { .. } | Op::Spread(_) | Op::Window { .. })
+}
+
+/// Whether a node is computed by a kernel at all.
+pub(super) fn is_computed(op: &Op) -> bool {
+    !is_transparent(op) && !matches!(op, Op::Constant(_) | Op::Input(_) | Op::Parameter(_) | Op::Iota { .. })
+}
+
+/// What a node reads through views: the node that holds the value, and the views from it outwards.
+pub(super) struct Path {
+    pub base: NodeId,
+    pub views: Vec<NodeId>,
+}
+
+/// Follows transparent views down to the value they show.
+pub(super) fn path(graph: &Graph, node: NodeId) -> Path {
+    let mut views = Vec::new();
+    let mut base = node;
+    while is_transparent(graph.op(base)) {
+        views.push(base);
+        base = graph.operands(base)[0];
+    }
+    views.reverse();
+    Path { base, views }
+}
+
+/// The names that the base's row axes have at the far end of the path, or nothing where a view cuts,
+/// repeats or splits one of them.
+pub(super) fn rows_through(graph: &Graph, path: &Path, rows: &[Axis]) -> Option<Vec<Axis>> {
+    let mut rows = rows.to_vec();
+    for view in &path.views {
+        match graph.op(*view) {
+            Op::Rename(pairs) => {
+                for row in &mut rows {
+                    *row = pairs.iter().find(|(from, _)| from == row).map_or(*row, |(_, to)| *to);
+                }
+            }
+            Op::Split { axis, .. } | Op::Slice { axis, .. } | Op::Window { axis, .. } if rows.contains(axis) => {
+                return None;
+            }
+            _ => {}
+        }
+    }
+    Some(rows)
+}
+
+/// The names that rows at the far end of a view have at its operand.
+fn rows_before(graph: &Graph, view: NodeId, rows: &[Axis]) -> Option<Vec<Axis>> {
+    match graph.op(view) {
+        Op::Rename(pairs) => Some(
+            rows.iter().map(|row| pairs.iter().find(|(_, to)| to == row).map_or(*row, |(from, _)| *from)).collect(),
+        ),
+        Op::Split { into, .. } if into.iter().any(|(axis, _)| rows.contains(axis)) => None,
+        Op::Slice { axis, .. } if rows.contains(axis) => None,
+        Op::Window { position, tap, .. } if rows.contains(position) || rows.contains(tap) => None,
+        Op::Spread(shape) if shape.axes().any(|axis| rows.contains(&axis)) => None,
+        _ => Some(rows.to_vec()),
+    }
+}
+
+/// Whether the node does the same thing for every element along each of `rows`.
+pub(super) fn is_rowwise(graph: &Graph, node: NodeId, rows: &[Axis]) -> bool {
+    let shape = graph.shape(node);
+    if !rows.iter().all(|row| shape.contains(*row)) {
+        return false;
+    }
+    let free_of = |axis: &Axis| !rows.contains(axis);
+    match graph.op(node) {
+        Op::Map(_) | Op::Random { .. } | Op::Reduce { .. } => true,
+        Op::ArgReduce { .. } | Op::SearchSorted { .. } => true,
+        Op::Scan { axis, .. } | Op::Sort { axis } | Op::ArgSort { axis } => free_of(axis),
+        Op::Contract { .. } => true,
+        Op::Merge { into, .. } => free_of(into),
+        Op::Pad { axis, .. } | Op::Concat { axis } | Op::Fold { axis, .. } => free_of(axis),
+        Op::Gather { .. } => true,
+        Op::ScatterAdd { axis, .. } => free_of(axis),
+        _ => false,
+    }
+}
+
+/// How a contraction is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Contraction {
+    /// Rows of operand `x` against packed weights.
+    Rows { x: usize, rows: Vec<Axis> },
+    /// A sum over rows that both operands have.
+    Accumulate { rows: Vec<Axis> },
+    /// Neither: both operands vary along the result's rows.
+    General,
+}
+
+/// Orders axes as the inputs list them and then as the graph first names them, so that all parts of a
+/// plan agree.
+pub(super) struct AxisOrder(FxHashMap<Axis, usize>);
+
+impl AxisOrder {
+    pub fn of(graph: &Graph) -> AxisOrder {
+        let mut order = FxHashMap::default();
+        let (inputs, others): (Vec<NodeId>, Vec<NodeId>) =
+            graph.topological().into_iter().partition(|node| matches!(graph.op(*node), Op::Input(_)));
+        for node in inputs.into_iter().chain(others) {
+            for axis in graph.shape(node).axes() {
+                let next = order.len();
+                order.entry(axis).or_insert(next);
+            }
+        }
+        AxisOrder(order)
+    }
+
+    pub fn sorted(&self, axes: impl IntoIterator<Item = Axis>) -> Vec<Axis> {
+        let mut axes: Vec<_> = axes.into_iter().collect();
+        axes.sort_by_key(|axis| self.0.get(axis).copied().unwrap_or(usize::MAX));
+        axes
+    }
+}
+
+/// Chooses the way a contraction is computed, by its sizes.
+pub(super) fn contraction(graph: &Graph, node: NodeId, order: &AxisOrder) -> Contraction {
+    let Op::Contract { over } = graph.op(node) else { return Contraction::General };
+    let operands = graph.operands(node);
+    let shapes: Vec<&Shape> = operands.iter().map(|id| graph.shape(*id)).collect();
+    let free: Vec<Shape> = shapes.iter().map(|shape| shape.without(over)).collect();
+    let batched = free[0].axes().any(|axis| free[1].contains(axis));
+    if batched || over.is_empty() || operands[0] == operands[1] || graph.ty(node).dtype != crate::graph::DType::F32 {
+        return Contraction::General;
+    }
+    let depth: usize = over.iter().filter_map(|axis| shapes[0].size(*axis)).product();
+    let sizes = [free[0].elements(), free[1].elements()];
+    if depth > sizes[0].max(sizes[1]) {
+        return Contraction::Accumulate { rows: order.sorted(over.iter().copied()) };
+    }
+    let stored = |i: usize| matches!(graph.op(path(graph, operands[i]).base), Op::Parameter(_));
+    let x = match sizes[0].cmp(&sizes[1]) {
+        std::cmp::Ordering::Greater => 0,
+        std::cmp::Ordering::Less => 1,
+        std::cmp::Ordering::Equal => usize::from(stored(0)),
+    };
+    Contraction::Rows { x, rows: order.sorted(free[x].axes()) }
+}
+
+/// Whether a reduction is a sum over rows rather than over features.
+pub(super) fn accumulates(graph: &Graph, node: NodeId) -> bool {
+    let Op::Reduce { axes, .. } = graph.op(node) else { return false };
+    let operand = graph.operands(node)[0];
+    let over: usize = axes.iter().filter_map(|axis| graph.shape(operand).size(*axis)).product();
+    over > 4 * graph.shape(node).elements()
+}
+
+/// What the readers of each node would like its rows to be.
+pub(super) struct Demands(FxHashMap<NodeId, Demand>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Demand {
+    Rows(Vec<Axis>),
+    Conflict,
+}
+
+impl Demands {
+    /// Hands the wishes of contractions and of operations along one axis back to what feeds them.
+    pub fn of(graph: &Graph, order: &AxisOrder) -> Demands {
+        let mut demands = Demands(FxHashMap::default());
+        for node in graph.topological().into_iter().rev() {
+            let op = graph.op(node);
+            for (position, operand) in graph.operands(node).into_iter().enumerate() {
+                let wish = if is_transparent(op) {
+                    demands.rows(node).and_then(|rows| rows_before(graph, node, rows))
+                } else {
+                    demands.wish(graph, node, position, order)
+                };
+                let Some(wish) = wish else { continue };
+                if wish.iter().all(|row| graph.shape(operand).contains(*row)) {
+                    demands.note(operand, wish);
+                }
+            }
+        }
+        demands
+    }
+
+    /// The rows that all readers of a node agree on.
+    pub fn rows(&self, node: NodeId) -> Option<&[Axis]> {
+        match self.0.get(&node) {
+            Some(Demand::Rows(rows)) => Some(rows),
+            _ => None,
+        }
+    }
+
+    fn note(&mut self, node: NodeId, rows: Vec<Axis>) {
+        let entry = self.0.entry(node).or_insert_with(|| Demand::Rows(rows.clone()));
+        if *entry != Demand::Rows(rows) {
+            *entry = Demand::Conflict;
+        }
+    }
+
+    fn wish(&self, graph: &Graph, node: NodeId, position: usize, order: &AxisOrder) -> Option<Vec<Axis>> {
+        let shape = graph.shape(graph.operands(node)[position]);
+        match graph.op(node) {
+            Op::Contract { .. } => match contraction(graph, node, order) {
+                Contraction::Rows { x, rows } => (x == position).then_some(rows),
+                Contraction::Accumulate { rows } => Some(rows),
+                Contraction::General => None,
+            },
+            Op::Reduce { axes, .. } if accumulates(graph, node) => Some(order.sorted(axes.iter().copied())),
+            Op::Scan { axis, .. } | Op::Sort { axis } | Op::ArgSort { axis } => {
+                Some(order.sorted(shape.without(&[*axis]).axes()))
+            }
+            _ => {
+                let rows = self.rows(node)?;
+                is_rowwise(graph, node, rows).then(|| rows.to_vec())
+            }
+        }
+    }
+}
+
+/// The rows that a node takes when it starts a kernel of its own.
+pub(super) fn preferred(graph: &Graph, node: NodeId, demands: &Demands, order: &AxisOrder) -> Vec<Axis> {
+    let shape = graph.shape(node);
+    if let Some(rows) = demands.rows(node)
+        && is_rowwise(graph, node, rows)
+        && !matches!(graph.op(node), Op::Contract { .. })
+        && !accumulates(graph, node)
+    {
+        return rows.to_vec();
+    }
+    let without = |axes: &[Axis]| order.sorted(shape.without(axes).axes());
+    match graph.op(node) {
+        Op::Contract { .. } => match contraction(graph, node, order) {
+            Contraction::Rows { rows, .. } | Contraction::Accumulate { rows } => rows,
+            Contraction::General => order.sorted(shape.axes()),
+        },
+        Op::Reduce { axes, .. } if accumulates(graph, node) => order.sorted(axes.iter().copied()),
+        Op::Scan { axis, .. } | Op::Sort { axis } | Op::ArgSort { axis } => without(&[*axis]),
+        Op::Merge { into, .. } => without(&[*into]),
+        Op::Pad { axis, .. } | Op::Concat { axis } | Op::Fold { axis, .. } => without(&[*axis]),
+        Op::ScatterAdd { axis, over, .. } => {
+            let rest = without(&[*axis]);
+            let rows: usize = rest.iter().filter_map(|axis| shape.size(*axis)).product();
+            if rows >= super::LANES { rest } else { order.sorted(over.iter().copied()) }
+        }
+        _ => storage_order(graph, node).unwrap_or_else(|| order.sorted(shape.axes())),
+    }
+}
+
+/// The order in which the largest stored operand of a map lists the axes, if it has them all: rows in
+/// this order are read and written straight through.
+fn storage_order(graph: &Graph, node: NodeId) -> Option<Vec<Axis>> {
+    let shape = graph.shape(node);
+    graph.operands(node).into_iter().find_map(|operand| {
+        let stored = matches!(graph.op(operand), Op::Parameter(_) | Op::Input(_));
+        (stored && graph.shape(operand) == shape).then(|| graph.shape(operand).axes().collect())
+    })
+}
+
+/// Whether a scatter sums over its rows.
+pub(super) fn scatter_accumulates(graph: &Graph, node: NodeId, rows: &[Axis]) -> bool {
+    matches!(graph.op(node), Op::ScatterAdd { over, .. } if rows.iter().all(|row| over.contains(row)) && !rows.is_empty())
+}

@@ -1,0 +1,466 @@
+//! The stages of one kernel.
+//!
+//! Members are scheduled so that maps over the same features follow one another; such a run becomes
+//! one stage whose values stay in registers unless somebody else needs them.
+
+use super::{Planner, expression::Body, features, product};
+use crate::{
+    axis::{Axis, Shape},
+    graph::{DType, NodeId, Op},
+    plan::{
+        Access, Arrangement, BufferId, Combine, Kernel, LANES, Layout, Place, Source, Stage, Step, Store,
+        access::Strided,
+        memory::{self, Interval},
+        rows::path,
+    },
+};
+use rustc_hash::FxHashMap;
+
+/// Tiles that a kernel is cut into at least, as far as it has panels.
+const LEAST_TILES: usize = 32;
+
+/// Where a value of this kernel lives: its features' strides relative to a source.
+#[derive(Clone)]
+pub(super) struct Home {
+    source: Source,
+    panel_stride: usize,
+    strided: Strided,
+}
+
+/// A run of maps that will become one stage.
+#[derive(Default)]
+struct Group {
+    loops: Vec<(Axis, usize)>,
+    nodes: Vec<NodeId>,
+    body: Body,
+}
+
+/// A partial result to be combined after the kernel.
+struct Partial {
+    partials: BufferId,
+    target: BufferId,
+    combine: Combine,
+    arrangement: Arrangement,
+}
+
+pub(super) struct Builder<'p, 'g> {
+    pub planner: &'p mut Planner<'g>,
+    /// The rows, by the kernel's own names.
+    pub rows: Vec<(Axis, usize)>,
+    pub stages: Vec<Stage>,
+    pub flops: f64,
+    homes: FxHashMap<NodeId, Home>,
+    /// Elements a panel of each tile-resident value.
+    tiles: Vec<usize>,
+    loaded: FxHashMap<(NodeId, Vec<Axis>), Access>,
+    readers: FxHashMap<NodeId, Vec<NodeId>>,
+    group: Option<Group>,
+    partials: Vec<Partial>,
+}
+
+/// Plans the kernel of a cluster and appends it to the program.
+pub(super) fn kernel(planner: &mut Planner<'_>, cluster: usize) {
+    let members = planner.clusters.clusters[cluster].members.clone();
+    let rows = planner.clusters.clusters[cluster].rows.clone();
+    let mut builder = Builder::new(planner, rows);
+    for member in &members {
+        for operand in builder.planner.graph.operands(*member) {
+            let base = path(builder.planner.graph, operand).base;
+            builder.readers.entry(base).or_default().push(*member);
+        }
+    }
+    builder.schedule(members.clone());
+    let name = members.iter().rev().find_map(|node| builder.planner.graph.node(*node).label.clone());
+    let last = members.last().copied().unwrap_or_default();
+    let name = name.map_or_else(|| builder.planner.graph.op(last).to_string(), |label| label.to_string());
+    builder.finish(name);
+}
+
+/// Copies a view or an index into a buffer of its own.
+pub(super) fn copy(planner: &mut Planner<'_>, node: NodeId) -> BufferId {
+    let ty = planner.graph.ty(node).clone();
+    let rows: Vec<(Axis, usize)> = ty.shape.iter().collect();
+    let names: Vec<Axis> = ty.shape.axes().collect();
+    let layout = Layout::Plain(ty.shape.clone());
+    let name = planner.name(node);
+    let target = planner.add_buffer(name.clone(), ty.dtype, layout, Place::Arena(0));
+    let mut builder = Builder::new(planner, rows);
+    let mut body = Body::default();
+    let term = builder.operand(&mut body, node, &names);
+    let access =
+        Access { source: Source::Buffer(target), panel_stride: LANES, lanes: true, strides: Vec::new(), offset: 0 };
+    let stores = vec![Store { term, target: access, add: false }];
+    builder.stages.push(Stage::Map { loops: Vec::new(), body: body.expression, stores });
+    builder.finish(format!("copy {name}"));
+    target
+}
+
+impl<'p, 'g> Builder<'p, 'g> {
+    fn new(planner: &'p mut Planner<'g>, rows: Vec<(Axis, usize)>) -> Builder<'p, 'g> {
+        Builder {
+            planner,
+            rows,
+            stages: Vec::new(),
+            flops: 0.0,
+            homes: FxHashMap::default(),
+            tiles: Vec::new(),
+            loaded: FxHashMap::default(),
+            readers: FxHashMap::default(),
+            group: None,
+            partials: Vec::new(),
+        }
+    }
+
+    pub fn row_count(&self) -> usize {
+        product(&self.rows)
+    }
+
+    /// The home of a member that is already computed.
+    pub fn home(&self, node: NodeId) -> Option<&Home> {
+        self.homes.get(&node)
+    }
+
+    /// A member's features, by its own names.
+    pub fn features(&self, node: NodeId) -> Vec<(Axis, usize)> {
+        features(self.planner.graph.shape(node), &self.planner.clusters.rows_at[&node])
+    }
+
+    fn schedule(&mut self, mut waiting: Vec<NodeId>) {
+        let all: Vec<NodeId> = waiting.clone();
+        let mut done: Vec<NodeId> = Vec::new();
+        while !waiting.is_empty() {
+            let ready = |node: &NodeId| {
+                self.planner.graph.operands(*node).into_iter().all(|operand| {
+                    let base = path(self.planner.graph, operand).base;
+                    !all.contains(&base) || done.contains(&base)
+                })
+            };
+            let joins = waiting.iter().position(|node| ready(node) && self.joins_group(*node));
+            let at = joins.or_else(|| waiting.iter().position(ready)).unwrap_or(0);
+            let node = waiting.remove(at);
+            self.emit(node);
+            done.push(node);
+        }
+        self.flush();
+    }
+
+    fn is_lane_wise(&self, node: NodeId) -> bool {
+        matches!(self.planner.graph.op(node), Op::Map(_) | Op::Random { .. } | Op::Gather { .. })
+    }
+
+    /// Whether a lane-wise member can be computed in the open run of maps.
+    fn joins_group(&self, node: NodeId) -> bool {
+        let Some(group) = &self.group else { return false };
+        let loops = self.features(node);
+        self.is_lane_wise(node)
+            && loops.len() == group.loops.len()
+            && loops.iter().all(|entry| group.loops.contains(entry))
+            && self.planner.graph.operands(node).iter().enumerate().all(|(position, operand)| {
+                let path = path(self.planner.graph, *operand);
+                let gathered = position == 0 && matches!(self.planner.graph.op(node), Op::Gather { .. });
+                !group.nodes.contains(&path.base) || (path.views.is_empty() && !gathered)
+            })
+    }
+
+    fn emit(&mut self, node: NodeId) {
+        if !self.is_lane_wise(node) {
+            return self.operation(node);
+        }
+        if !self.joins_group(node) {
+            self.flush();
+            self.group = Some(Group { loops: self.features(node), ..Group::default() });
+        }
+        if let Some(mut group) = self.group.take() {
+            self.compute(&mut group.body, node);
+            group.nodes.push(node);
+            self.group = Some(group);
+        }
+    }
+
+    /// Ends the open run of maps: one stage that stores what others read.
+    pub fn flush(&mut self) {
+        let Some(group) = self.group.take() else { return };
+        let mut stores = Vec::new();
+        let mut saves = Vec::new();
+        for node in &group.nodes {
+            let read = self.readers.get(node).is_some_and(|readers| readers.iter().any(|r| !group.nodes.contains(r)));
+            if !read && self.planner.layout(*node).is_none() {
+                continue;
+            }
+            if let Some(term) = group.body.term(*node) {
+                let target = self.settle(*node, &mut saves);
+                stores.push(Store { term, target, add: false });
+            }
+        }
+        self.stages.push(Stage::Map { loops: group.loops, body: group.body.expression, stores });
+        self.stages.append(&mut saves);
+    }
+
+    /// The open run of maps as the body of the one reduction or scan that reads it, if nobody else
+    /// does; otherwise ends the run and gives an empty body.
+    pub fn body_for(&mut self, reader: NodeId) -> Body {
+        let graph = self.planner.graph;
+        if let Some(group) = &self.group {
+            let direct = graph.operands(reader).iter().any(|operand| group.nodes.contains(operand));
+            let private = group.nodes.iter().all(|node| {
+                self.planner.layout(*node).is_none()
+                    && self
+                        .readers
+                        .get(node)
+                        .is_none_or(|readers| readers.iter().all(|r| group.nodes.contains(r) || *r == reader))
+            });
+            let through_views = graph.operands(reader).iter().any(|operand| {
+                let path = path(graph, *operand);
+                !path.views.is_empty() && group.nodes.contains(&path.base)
+            });
+            if direct
+                && private
+                && !through_views
+                && let Some(group) = self.group.take()
+            {
+                return group.body;
+            }
+        }
+        self.flush();
+        Body::default()
+    }
+
+    /// Gives a member its home and the access by which it is written; a value that is stored in
+    /// another order than this kernel's gets a stage that saves it.
+    pub fn settle(&mut self, node: NodeId, saves: &mut Vec<Stage>) -> Access {
+        let loops = self.features(node);
+        let layout = self.planner.layout(node).cloned();
+        let panel = product(&loops) * LANES;
+        let large = layout.as_ref().is_some_and(|l| l.elements() * 4 > self.planner.options.target.cache_bytes);
+        let same = matches!(layout, Some(Layout::Panels { .. })) || loops.is_empty();
+        let (source, panel_stride) = match &layout {
+            Some(_) if large && same => {
+                let source = self.tile(product(&loops));
+                saves.push(Stage::Stream { source, target: self.planner.buffer(node), panel });
+                (source, panel)
+            }
+            Some(Layout::Panels { .. }) => (Source::Buffer(self.planner.buffer(node)), product(&loops) * LANES),
+            Some(_) if loops.is_empty() => (Source::Buffer(self.planner.buffer(node)), LANES),
+            _ => (self.tile(product(&loops)), product(&loops) * LANES),
+        };
+        let strided = Strided::dense(loops.iter().copied(), LANES as isize);
+        let home = Home { source, panel_stride, strided };
+        let access = home.access(&home.strided);
+        if let (Some(Layout::Plain(shape)), Source::Tile(_), false) = (&layout, source, large && same) {
+            let dense = Strided::dense(shape.iter(), 1);
+            let rows = self.planner.clusters.rows_at[&node].clone();
+            let target = self.planner.buffer(node);
+            saves.push(Stage::Save {
+                source: access.clone(),
+                strides: loops.iter().map(|(axis, _)| dense.get(*axis).map_or(0, |(_, stride)| stride)).collect(),
+                loops,
+                row_strides: self.row_strides(&dense, &rows),
+                target,
+            });
+        }
+        self.homes.insert(node, home);
+        access
+    }
+
+    /// Lets a member share the memory of another: a view that turned out to cost nothing.
+    pub fn alias(&mut self, node: NodeId, access: &Access, strided: Strided) {
+        let strided = Strided { offset: access.offset, ..strided };
+        self.homes.insert(node, Home { source: access.source, panel_stride: access.panel_stride, strided });
+    }
+
+    /// New tile memory for a value of so many features.
+    pub fn tile(&mut self, features: usize) -> Source {
+        self.tiles.push(features * LANES);
+        Source::Tile(self.tiles.len() - 1)
+    }
+
+    /// Strides of the kernel's row axes in a stored value.
+    fn row_strides(&self, strided: &Strided, rows: &[Axis]) -> Vec<(Axis, isize)> {
+        let stride = |axis: &Axis| strided.get(*axis).map_or(0, |(_, stride)| stride);
+        self.rows.iter().zip(rows).map(|((name, _), axis)| (*name, stride(axis))).collect()
+    }
+
+    /// The address of an operand, loaded into tile memory first if its rows do not lie side by side.
+    pub fn access(&mut self, operand: NodeId, rows: &[Axis]) -> Access {
+        let graph = self.planner.graph;
+        let path = path(graph, operand);
+        if let Some(home) = self.homes.get(&path.base) {
+            let strided = path.views.iter().fold(home.strided.clone(), |s, view| s.viewed(graph.op(*view)));
+            return home.access(&strided);
+        }
+        let buffer = self.planner.buffer(path.base);
+        if let Layout::Panels { features, .. } = &self.planner.buffers[buffer.0 as usize].layout {
+            let panel_stride = product(features) * LANES;
+            let dense = Strided::dense(features.iter().copied(), LANES as isize);
+            let strided = path.views.iter().fold(dense, |s, view| s.viewed(graph.op(*view)));
+            return Home { source: Source::Buffer(buffer), panel_stride, strided: strided.clone() }.access(&strided);
+        }
+        let (buffer, strided) = self.planner.plain(&path);
+        let row_strides = self.row_strides(&strided, rows);
+        let feature_strides: Vec<(Axis, usize, isize)> =
+            strided.axes.iter().filter(|(axis, ..)| !rows.contains(axis)).copied().collect();
+        let strides = feature_strides.iter().map(|(axis, _, stride)| (*axis, *stride)).collect();
+        let direct = |panel_stride, lanes| Access {
+            source: Source::Buffer(buffer),
+            panel_stride,
+            lanes,
+            strides,
+            offset: strided.offset,
+        };
+        let varies = |(axis, stride): &(Axis, isize)| {
+            *stride != 0 && self.rows.iter().any(|(row, size)| row == axis && *size > 1)
+        };
+        if !row_strides.iter().any(varies) {
+            return direct(0, false);
+        }
+        let named = Strided {
+            offset: 0,
+            axes: self.rows.iter().zip(&row_strides).map(|((a, size), (_, stride))| (*a, *size, *stride)).collect(),
+        };
+        let names: Vec<Axis> = self.rows.iter().map(|(axis, _)| *axis).collect();
+        if named.merged(&names).is_some_and(|(_, stride)| stride == 1) {
+            return direct(LANES, true);
+        }
+        let key = (operand, rows.to_vec());
+        if let Some(access) = self.loaded.get(&key) {
+            return access.clone();
+        }
+        // Axes that the view repeats are not loaded twice.
+        let loops: Vec<(Axis, usize, isize)> =
+            feature_strides.into_iter().filter(|(_, size, stride)| *stride != 0 && *size > 0).collect();
+        let dense = Strided::dense(loops.iter().map(|(axis, size, _)| (*axis, *size)), LANES as isize);
+        let elements: usize = loops.iter().map(|(_, size, _)| size).product();
+        let home = Home { source: self.tile(elements), panel_stride: elements * LANES, strided: dense.clone() };
+        let target = home.access(&dense);
+        let stage = Stage::Load {
+            source: buffer,
+            offset: strided.offset,
+            row_strides,
+            loops: loops.iter().map(|(axis, size, _)| (*axis, *size)).collect(),
+            strides: loops.iter().map(|(.., stride)| *stride).collect(),
+            target: target.clone(),
+        };
+        self.stages.push(stage);
+        self.loaded.insert(key, target.clone());
+        target
+    }
+
+    /// An operand as lanes whose `axes`, read as one in the given order, have one stride: copied into
+    /// tile memory when it is not so already. Gives the access and that stride.
+    pub fn column(&mut self, operand: NodeId, rows: &[Axis], axes: &[(Axis, usize)]) -> (Access, usize) {
+        let access = self.access(operand, rows);
+        let strided =
+            Strided { offset: 0, axes: axes.iter().map(|(axis, size)| (*axis, *size, access.stride(*axis))).collect() };
+        let names: Vec<Axis> = axes.iter().map(|(axis, _)| *axis).collect();
+        if access.lanes
+            && let Some((_, stride)) = strided.merged(&names)
+            && stride > 0
+        {
+            return (access, stride as usize);
+        }
+        let mut body = Body::default();
+        let term = self.operand(&mut body, operand, rows);
+        let dense = Strided::dense(axes.iter().copied(), LANES as isize);
+        let home =
+            Home { source: self.tile(product(axes)), panel_stride: product(axes) * LANES, strided: dense.clone() };
+        let target = home.access(&dense);
+        let stores = vec![Store { term, target: target.clone(), add: false }];
+        self.stages.push(Stage::Map { loops: axes.to_vec(), body: body.expression, stores });
+        (target, LANES)
+    }
+
+    /// The partial results of an accumulating member.
+    pub fn partial(&mut self, node: NodeId, elements: usize, combine: Combine, arrangement: Arrangement) -> BufferId {
+        let name = format!("{} (partial)", self.planner.name(node));
+        let dtype = self.planner.graph.ty(node).dtype;
+        let layout = Layout::Partials { elements, chunks: 1 };
+        let partials = self.planner.add_buffer(name, dtype, layout, Place::Arena(0));
+        let target = self.planner.buffer(node);
+        self.partials.push(Partial { partials, target, combine, arrangement });
+        partials
+    }
+
+    /// The order in which an accumulating member is stored.
+    pub fn stored_order(&self, node: NodeId) -> Shape {
+        match self.planner.layout(node) {
+            Some(Layout::Plain(shape)) => shape.clone(),
+            _ => self.planner.graph.shape(node).clone(),
+        }
+    }
+
+    pub fn dtype(&self, node: NodeId) -> DType {
+        self.planner.graph.ty(node).dtype
+    }
+
+    fn finish(self, name: String) {
+        let mut lifetimes: Vec<Option<Interval>> = vec![None; self.tiles.len()];
+        for (time, stage) in self.stages.iter().enumerate() {
+            for source in stage.sources() {
+                if let Source::Tile(id) = source {
+                    let new = Interval { size: self.tiles[id], first: time, last: time };
+                    lifetimes[id].get_or_insert(new).last = time;
+                }
+            }
+        }
+        let intervals: Vec<Interval> =
+            lifetimes.iter().map(|l| l.unwrap_or(Interval { size: 0, first: 0, last: 0 })).collect();
+        let (offsets, per_panel) = memory::assign(&intervals);
+        let panels = self.row_count().div_ceil(LANES).max(1);
+        let any = |kind: fn(&Stage) -> bool| self.stages.iter().any(kind);
+        let (budget, most) = if any(|stage| matches!(stage, Stage::AccumulateContract { .. })) {
+            (self.planner.options.target.tile_bytes, 8)
+        } else if any(|stage| matches!(stage, Stage::Contract { .. })) {
+            (self.planner.options.target.tile_bytes, 4)
+        } else {
+            (self.planner.options.target.near_bytes, 256)
+        };
+        // Enough tiles for every thread to get its share.
+        let most = most.min(panels.div_ceil(LEAST_TILES));
+        let tile_panels = (budget / (per_panel * 4).max(LANES * 4)).clamp(1, most);
+        let tiles = panels.div_ceil(tile_panels);
+        let partial_bytes: usize =
+            self.partials.iter().map(|partial| self.planner.buffers[partial.partials.0 as usize].bytes()).sum();
+        let most_chunks = if partial_bytes > 256 << 10 { 8 } else { 32 };
+        let chunks = if self.partials.is_empty() { 1 } else { tiles.min(most_chunks) };
+        for partial in &self.partials {
+            if let Layout::Partials { chunks: count, .. } =
+                &mut self.planner.buffers[partial.partials.0 as usize].layout
+            {
+                *count = chunks;
+            }
+        }
+        let kernel = Kernel {
+            name,
+            rows: self.rows,
+            tiles: offsets.iter().map(|offset| offset * tile_panels).collect(),
+            tile_panels,
+            chunks,
+            stages: self.stages,
+            scratch: per_panel * tile_panels,
+            flops: self.flops,
+            bytes: 0.0,
+        };
+        let mut step = Step::Kernel(kernel);
+        let bytes: usize = step.buffers().iter().map(|id| self.planner.buffers[id.0 as usize].bytes()).sum();
+        if let Step::Kernel(kernel) = &mut step {
+            kernel.bytes = bytes as f64;
+        }
+        self.planner.steps.push(step);
+        for partial in self.partials {
+            let Partial { partials: source, target, combine, arrangement } = partial;
+            self.planner.steps.push(Step::Combine { source, target, combine, chunks, arrangement });
+        }
+    }
+}
+
+impl Home {
+    fn access(&self, strided: &Strided) -> Access {
+        Access {
+            source: self.source,
+            panel_stride: self.panel_stride,
+            lanes: true,
+            strides: strided.axes.iter().map(|(axis, _, stride)| (*axis, *stride)).collect(),
+            offset: strided.offset,
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! From clusters to kernels: layouts of what is stored, and the stages of each kernel.
+
+mod build;
+mod expression;
+mod operation;
+
+use super::{
+    Buffer, BufferId, Fusion, Layout, Place, Plan, PlanOptions, Step,
+    access::Strided,
+    cluster::Clusters,
+    memory::{self, Interval},
+    rows::{AxisOrder, Contraction, Path, contraction, is_computed, path, rows_through},
+};
+use crate::{
+    axis::{Axis, Shape},
+    graph::{Combine, DType, Graph, NodeId, Op, ScalarOp},
+};
+use indexmap::IndexMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+/// Turns clusters into a program.
+pub(super) fn build(graph: &Graph, clusters: &Clusters, options: &PlanOptions) -> Plan {
+    let mut planner = Planner::new(graph, clusters, *options);
+    for cluster in &clusters.order {
+        build::kernel(&mut planner, *cluster);
+    }
+    planner.finish()
+}
+
+/// How a kernel reads a stored value.
+pub(super) struct Planner<'g> {
+    pub graph: &'g Graph,
+    pub clusters: &'g Clusters,
+    pub options: PlanOptions,
+    pub axes: AxisOrder,
+    pub buffers: Vec<Buffer>,
+    pub steps: Vec<Step>,
+    /// The buffer of each stored node.
+    pub stored: FxHashMap<NodeId, BufferId>,
+    /// Strips already packed: (source, offsets) to buffer.
+    pub packed: FxHashMap<(BufferId, Vec<u32>, Vec<u32>), BufferId>,
+    /// Maps so cheap that a reader in another kernel computes them again.
+    pub recomputed: FxHashSet<NodeId>,
+    /// Layouts of the computed nodes that leave their kernel.
+    layouts: FxHashMap<NodeId, Layout>,
+    constants: FxHashMap<u32, BufferId>,
+}
+
+impl<'g> Planner<'g> {
+    fn new(graph: &'g Graph, clusters: &'g Clusters, options: PlanOptions) -> Planner<'g> {
+        let mut planner = Planner {
+            graph,
+            clusters,
+            options,
+            axes: AxisOrder::of(graph),
+            buffers: Vec::new(),
+            steps: Vec::new(),
+            stored: FxHashMap::default(),
+            packed: FxHashMap::default(),
+            recomputed: FxHashSet::default(),
+            layouts: FxHashMap::default(),
+            constants: FxHashMap::default(),
+        };
+        if planner.options.fusion == Fusion::Full {
+            planner.choose_recomputed();
+        }
+        planner.choose_layouts();
+        planner
+    }
+
+    /// Decides what readers in other kernels compute again instead of reading it: a cheap map whose
+    /// operands they can read instead, because those are stored anyway or are scalars.
+    fn choose_recomputed(&mut self) {
+        let graph = self.graph;
+        let mut stored: FxHashSet<NodeId> = graph.outputs().map(|(_, node)| path(graph, node).base).collect();
+        let mut readers: FxHashMap<NodeId, Vec<(NodeId, bool)>> = FxHashMap::default();
+        for (cluster, entry) in self.clusters.clusters.iter().enumerate() {
+            for reader in &entry.members {
+                for operand in graph.operands(*reader) {
+                    let path = path(graph, operand);
+                    if self.clusters.of.get(&path.base).is_some_and(|of| *of != cluster) {
+                        let lane_wise = path.views.is_empty() && matches!(graph.op(*reader), Op::Map(_));
+                        readers.entry(path.base).or_default().push((*reader, lane_wise));
+                    }
+                }
+            }
+        }
+        let outputs = stored.clone();
+        stored.extend(readers.keys());
+        for node in graph.topological() {
+            let Some(readers) = readers.get(&node) else { continue };
+            let Op::Map(op) = graph.op(node) else { continue };
+            let cheap = op.is_predicate() || matches!(op, ScalarOp::Cast(_) | ScalarOp::Neg | ScalarOp::Select);
+            let available = graph.operands(node).into_iter().all(|operand| {
+                let path = path(graph, operand);
+                let scalar = matches!(graph.op(path.base), Op::Constant(_));
+                let kept = stored.contains(&path.base)
+                    && path.views.is_empty()
+                    && self.clusters.rows_at.get(&path.base) == self.clusters.rows_at.get(&node);
+                scalar || kept
+            });
+            let aligned = readers
+                .iter()
+                .all(|(reader, lane_wise)| *lane_wise && self.clusters.rows_at[reader] == self.clusters.rows_at[&node]);
+            if cheap && available && aligned && !outputs.contains(&node) {
+                self.recomputed.insert(node);
+                stored.remove(&node);
+            }
+        }
+    }
+
+    /// Decides, for every computed node that is read outside its kernel, how it is stored.
+    fn choose_layouts(&mut self) {
+        let graph = self.graph;
+        for cluster in &self.clusters.clusters {
+            for reader in &cluster.members {
+                for (position, operand) in graph.operands(*reader).into_iter().enumerate() {
+                    let path = path(graph, operand);
+                    if !is_computed(graph.op(path.base)) {
+                        continue;
+                    }
+                    let inside = self.clusters.of[&path.base] == self.clusters.of[reader];
+                    if inside && !self.clusters.accumulating.contains(&path.base) {
+                        continue;
+                    }
+                    if self.recomputed.contains(&path.base) {
+                        // The reader reads the operands, along the same rows.
+                        continue;
+                    }
+                    let panels = self.reads_panels(*reader, position, &path);
+                    self.note_layout(path.base, panels);
+                }
+            }
+        }
+        for (_, output) in graph.outputs() {
+            let base = path(graph, output).base;
+            if is_computed(graph.op(base)) {
+                self.note_layout(base, false);
+            }
+        }
+    }
+
+    /// Whether a reader goes through the rows of a value as its kernel produced them.
+    fn reads_panels(&self, reader: NodeId, position: usize, path: &Path) -> bool {
+        if let Contraction::Rows { x, .. } = contraction(self.graph, reader, &self.axes)
+            && matches!(self.graph.op(reader), Op::Contract { .. })
+            && x != position
+        {
+            return false;
+        }
+        if matches!(self.graph.op(reader), Op::Gather { .. }) && position == 0 {
+            return false;
+        }
+        let rows = rows_through(self.graph, path, &self.clusters.rows_at[&path.base]);
+        rows.as_deref() == Some(&self.clusters.rows_at[&reader][..])
+    }
+
+    fn note_layout(&mut self, node: NodeId, panels: bool) {
+        let shape = self.graph.shape(node);
+        let rows = &self.clusters.rows_at[&node];
+        let accumulating = self.clusters.accumulating.contains(&node);
+        let features = || shape.iter().filter(|(axis, _)| !rows.contains(axis));
+        if accumulating {
+            let order = self.order_of_readers(node).unwrap_or_else(|| shape.clone());
+            let order = self.separated(node, &order).unwrap_or(order);
+            self.layouts.insert(node, Layout::Plain(order));
+        } else if panels && features().next().is_some() {
+            let sized = rows.iter().filter_map(|axis| Some((*axis, shape.size(*axis)?))).collect();
+            let layout = Layout::Panels { rows: sized, features: features().collect() };
+            self.layouts.entry(node).or_insert(layout);
+        } else {
+            let ordered = rows.iter().filter_map(|axis| Some((*axis, shape.size(*axis)?))).chain(features());
+            self.layouts.insert(node, Layout::Plain(Shape::new(ordered)));
+        }
+    }
+
+    /// For a contraction, an order that keeps the axes of each operand together, if `order` does not.
+    fn separated(&self, node: NodeId, order: &Shape) -> Option<Shape> {
+        let graph = self.graph;
+        let Op::Contract { over } = graph.op(node) else { return None };
+        let free: Vec<Shape> = graph.operands(node).iter().map(|id| graph.shape(*id).without(over)).collect();
+        let side = |axis: Axis| usize::from(free[1].contains(axis));
+        let sides: Vec<usize> = order.axes().map(side).collect();
+        let changes = sides.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        (changes > 1).then(|| Shape::new(free.iter().flat_map(|shape| shape.iter())))
+    }
+
+    /// The storage order of a parameter that a map reads together with `node`: the natural order of
+    /// its gradient.
+    fn order_of_readers(&self, node: NodeId) -> Option<Shape> {
+        let graph = self.graph;
+        graph.users(node).into_iter().flat_map(|user| graph.operands(user)).find_map(|other| {
+            let stored = matches!(graph.op(other), Op::Parameter(_)) && graph.shape(other) == graph.shape(node);
+            stored.then(|| graph.shape(other).clone())
+        })
+    }
+
+    /// The layout a computed node is stored in, if it is stored at all.
+    pub fn layout(&self, node: NodeId) -> Option<&Layout> {
+        self.layouts.get(&node)
+    }
+
+    /// Adds a buffer; those in the arena get their offsets at the end.
+    pub fn add_buffer(&mut self, name: String, dtype: DType, layout: Layout, place: Place) -> BufferId {
+        self.buffers.push(Buffer { name, dtype, layout, place });
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    /// What a node is called in listings.
+    pub fn name(&self, node: NodeId) -> String {
+        match &self.graph.node(node).label {
+            Some(label) => label.to_string(),
+            None => format!("%{}", node.index()),
+        }
+    }
+
+    /// The buffer that holds a leaf or an already computed node.
+    pub fn buffer(&mut self, node: NodeId) -> BufferId {
+        if let Some(id) = self.stored.get(&node) {
+            return *id;
+        }
+        let ty = self.graph.ty(node).clone();
+        let id = match self.graph.op(node).clone() {
+            Op::Constant(value) => {
+                let bits = constant_bits(value, ty.dtype);
+                if let Some(id) = self.constants.get(&bits) {
+                    return *id;
+                }
+                let plain = Layout::Plain(Shape::SCALAR);
+                let id = self.add_buffer(format!("{value:?}"), ty.dtype, plain, Place::Constant(bits));
+                self.constants.insert(bits, id);
+                id
+            }
+            Op::Input(name) => self.add_buffer(name.clone(), ty.dtype, Layout::Plain(ty.shape), Place::Input(name)),
+            Op::Parameter(name) => self.add_buffer(name.clone(), ty.dtype, Layout::Plain(ty.shape), Place::State(name)),
+            _ => {
+                let layout = self.layouts.get(&node).cloned().unwrap_or_else(|| Layout::Plain(ty.shape.clone()));
+                self.add_buffer(self.name(node), ty.dtype, layout, Place::Arena(0))
+            }
+        };
+        self.stored.insert(node, id);
+        id
+    }
+
+    /// A stored plain value as the reader at the end of `path` addresses it, by its own axis names.
+    pub fn plain(&mut self, path: &Path) -> (BufferId, Strided) {
+        let buffer = self.buffer(path.base);
+        let shape = match &self.buffers[buffer.0 as usize].layout {
+            Layout::Plain(shape) => shape.clone(),
+            other => unreachable!("{} is stored as {other:?}", self.buffers[buffer.0 as usize].name),
+        };
+        let mut strided = Strided::dense(shape.iter(), 1);
+        for view in &path.views {
+            strided = strided.viewed(self.graph.op(*view));
+        }
+        (buffer, strided)
+    }
+
+    fn finish(mut self) -> Plan {
+        let mut outputs = IndexMap::new();
+        let named: Vec<(String, NodeId)> = self.graph.outputs().map(|(name, node)| (name.to_owned(), node)).collect();
+        for (name, node) in named {
+            let buffer = self.output(node);
+            outputs.insert(name, buffer);
+        }
+        let mut lifetimes: Vec<Option<Interval>> = vec![None; self.buffers.len()];
+        let last = self.steps.len();
+        for (time, step) in self.steps.iter().enumerate() {
+            for id in step.buffers() {
+                let size = self.buffers[id.0 as usize].bytes() + GUARD_BYTES;
+                let lifetime = lifetimes[id.0 as usize].get_or_insert(Interval { size, first: time, last: time });
+                lifetime.last = time;
+            }
+        }
+        for id in outputs.values() {
+            if let Some(lifetime) = &mut lifetimes[id.0 as usize] {
+                lifetime.last = last;
+            }
+        }
+        let arena: Vec<usize> = (0..self.buffers.len())
+            .filter(|i| matches!(self.buffers[*i].place, Place::Arena(_)) && lifetimes[*i].is_some())
+            .collect();
+        let intervals: Vec<Interval> = arena
+            .iter()
+            .filter_map(|i| lifetimes[*i])
+            .map(|interval| Interval { size: interval.size.next_multiple_of(64), ..interval })
+            .collect();
+        let (offsets, arena_bytes) = memory::assign(&intervals);
+        for (i, offset) in arena.into_iter().zip(offsets) {
+            self.buffers[i].place = Place::Arena(offset);
+        }
+        Plan { buffers: self.buffers, steps: self.steps, arena_bytes, outputs }
+    }
+
+    /// The buffer of an output, plain and dense: a view of a stored value gets a copy of its own.
+    fn output(&mut self, node: NodeId) -> BufferId {
+        let path = path(self.graph, node);
+        let leaf = matches!(self.graph.op(path.base), Op::Iota { .. });
+        if path.views.is_empty() && !leaf {
+            return self.buffer(node);
+        }
+        build::copy(self, node)
+    }
+}
+
+/// Bytes past the end of a buffer that a vector access of the last panel may touch.
+pub(super) const GUARD_BYTES: usize = super::LANES * 4;
+
+/// A scalar as its element type has it in memory.
+pub(super) fn constant_bits(value: f64, dtype: DType) -> u32 {
+    match dtype {
+        DType::I32 => value as i32 as u32,
+        DType::Bool => {
+            if value != 0.0 {
+                u32::MAX
+            } else {
+                0
+            }
+        }
+        _ => (value as f32).to_bits(),
+    }
+}
+
+/// The bits that a partial result starts from.
+pub fn identity_bits(combine: Combine, dtype: DType) -> u32 {
+    match (combine, dtype) {
+        (Combine::Max, DType::I32) => i32::MIN as u32,
+        (Combine::Min, DType::I32) => i32::MAX as u32,
+        _ => constant_bits(combine.identity(), dtype),
+    }
+}
+
+/// Feature axes with sizes: a shape without the rows.
+pub(super) fn features(shape: &Shape, rows: &[Axis]) -> Vec<(Axis, usize)> {
+    shape.iter().filter(|(axis, _)| !rows.contains(axis)).collect()
+}
+
+/// The product of sizes.
+pub(super) fn product(loops: &[(Axis, usize)]) -> usize {
+    loops.iter().map(|(_, size)| size).product()
+}

@@ -3,7 +3,10 @@
 //! An [`Executable`] is a program prepared for a device. It reads named inputs and the state, and gives
 //! named outputs; outputs that are updates go into the state instead.
 
+mod cpu;
 mod reference;
+
+pub use cpu::StepProfile;
 
 use crate::buffer::{Buffer, State};
 use indexmap::IndexMap;
@@ -17,8 +20,10 @@ use visage_compiler::{
 /// What runs a program.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Device {
-    /// The reference evaluator: plain loops, slow, what every other device is measured against
+    /// Compiled for the cores of this machine
     #[default]
+    Cpu,
+    /// The reference evaluator: plain loops, slow, what every other device is measured against
     Reference,
 }
 
@@ -124,6 +129,7 @@ pub struct Executable {
 
 #[derive(Debug)]
 enum Engine {
+    Cpu(Box<cpu::Cpu>),
     Reference,
 }
 
@@ -148,6 +154,7 @@ impl Executable {
             }
         }
         let engine = match options.device {
+            Device::Cpu => Engine::Cpu(Box::new(cpu::Cpu::new(program, options)?)),
             Device::Reference => Engine::Reference,
         };
         let updates = updates.iter().map(|(state, output)| (output.clone(), state.clone())).collect();
@@ -164,11 +171,20 @@ impl Executable {
         &self.program
     }
 
+    /// What each step took, averaged over the runs after the first; nothing for a device that has no steps.
+    pub fn profile(&self) -> Vec<StepProfile> {
+        match &self.engine {
+            Engine::Cpu(cpu) => cpu.profile(),
+            Engine::Reference => Vec::new(),
+        }
+    }
+
     /// The memory it needs.
     pub fn memory(&self) -> MemoryReport {
         let bytes = |ty: &Type| ty.shape.elements() * ty.dtype.bytes();
         let graph = &self.program.graph;
         let intermediates = match &self.engine {
+            Engine::Cpu(cpu) => cpu.intermediates(),
             Engine::Reference => reference::intermediates(graph),
         };
         MemoryReport {
@@ -197,7 +213,8 @@ impl Executable {
         for name in &self.inputs {
             check("input", name, &self.program.inputs[name].ty, inputs.get(name))?;
         }
-        match &self.engine {
+        match &mut self.engine {
+            Engine::Cpu(cpu) => cpu.run(&self.program, &self.updates, state, inputs, key),
             Engine::Reference => {
                 let inputs = self.inputs.iter().map(|name| (name.as_str(), &inputs[name]));
                 reference::run(&self.program, &self.updates, state, inputs, key)

@@ -8,6 +8,8 @@ use super::{
 };
 use std::path::PathBuf;
 use visage_compiler::{
+    cpu::{self, CompileOptions},
+    plan::{Fusion, PlanOptions, plan},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -23,6 +25,7 @@ Examples:
   visage compile graphs/nerf render                          the graph of a task
   visage compile graphs/nerf photometric --gradient          a loss with its gradients
   visage compile graphs/nerf fit                             a whole training step
+  visage compile graphs/nerf fit --emit plan                 the kernels of a training step
   visage compile graphs/nerf render --no-simplify --out render.txt")]
 pub struct Arguments {
     #[command(flatten)]
@@ -43,6 +46,10 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "gradient")]
     no_simplify: bool,
 
+    /// One operation a kernel
+    #[arg(long)]
+    no_fuse: bool,
+
     /// Where to; standard output unless given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -54,17 +61,24 @@ enum Emit {
     /// Operations on named axes
     #[default]
     Graph,
+    /// Kernels with their stages, and where values are stored
+    Plan,
+    /// The kernels' code before register allocation
+    Clif,
+    /// The kernels' code for this machine
+    Asm,
 }
 
 /// Runs the command.
 pub fn compile(arguments: &Arguments) -> Outcome {
     let system = Source::open(&arguments.source)?.system()?;
-    let Arguments { program: name, gradient, no_simplify, .. } = arguments;
+    let Arguments { program: name, gradient, no_simplify, no_fuse, .. } = arguments;
     let mut text = String::new();
     for program in programs(&system, name, *gradient)? {
         match arguments.emit {
             Emit::Graph if *no_simplify => text.push_str(&program.graph.to_string()),
             Emit::Graph => text.push_str(&simplified(&program).graph.to_string()),
+            emit => text.push_str(&lowered(&program, emit, !no_fuse)?),
         }
     }
     match &arguments.out {
@@ -73,6 +87,18 @@ pub fn compile(arguments: &Arguments) -> Outcome {
             .map_err(|error| Failure::new(Code::Failed, format!("{}: {error}", path.display())))?,
     }
     Ok(())
+}
+
+/// A program's kernels as text.
+fn lowered(program: &Program, emit: Emit, fuse: bool) -> Outcome<String> {
+    let fusion = if fuse { Fusion::Full } else { Fusion::None };
+    let plan = plan(&simplified(program).graph, &PlanOptions { fusion, ..PlanOptions::default() }).failed()?;
+    let options = CompileOptions::default();
+    match emit {
+        Emit::Clif => cpu::clif(&plan, &options).failed(),
+        Emit::Asm => cpu::assembly(&plan, &options).failed(),
+        _ => Ok(plan.to_string()),
+    }
 }
 
 /// The programs of a name: a task's or a loss's one, or those of a training step.

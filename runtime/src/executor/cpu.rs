@@ -1,0 +1,326 @@
+//! Running compiled programs on the cores of this machine.
+//!
+//! A program's steps run one after another; each step is a parallel loop over pieces whose number
+//! depends on the sizes alone, so that results do not depend on the number of threads. All
+//! intermediate values share one arena that is allocated once; nothing is allocated in a step.
+
+mod combine;
+mod memory;
+mod pack;
+
+use super::{Contraction, ExecuteError, ExecuteOptions};
+use crate::buffer::{Buffer, State};
+use indexmap::IndexMap;
+use memory::Lines;
+use rayon::prelude::*;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+use visage_compiler::{
+    axis::Shape,
+    cpu::{self, CompileOptions, Compiled, KernelFunction},
+    graph::{DType, Type},
+    plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, identity_bits},
+    random::RandomKey,
+    simplify::simplified,
+    system::Program,
+};
+use visage_kernels::LANES;
+
+/// A program compiled for this machine, with its memory and threads.
+pub(super) struct Cpu {
+    compiled: Compiled,
+    pool: rayon::ThreadPool,
+    arena: Lines,
+    /// Tile memory, one a thread.
+    scratch: Vec<Lines>,
+    constants: Vec<Option<Lines>>,
+    /// Truth values given at run time, widened to four bytes.
+    widened: Vec<Option<Lines>>,
+    packs: Vec<Option<pack::Matrix>>,
+    /// Nanoseconds spent in each step so far.
+    spent: Vec<AtomicU64>,
+    runs: u64,
+}
+
+/// What a step of a program took and did.
+#[derive(Clone, Debug)]
+pub struct StepProfile {
+    /// What it computes.
+    pub name: String,
+    /// Seconds a run, on average.
+    pub seconds: f64,
+    /// Floating-point operations of its contractions.
+    pub flops: f64,
+    /// Bytes of the stored values it reads and writes.
+    pub bytes: f64,
+}
+
+/// The address table of one run, shared with the worker threads.
+#[derive(Clone, Copy)]
+struct Table<'a>(&'a [*mut u8]);
+
+// SAFETY: pieces of a step write disjoint parts of the buffers; steps do not overlap in time.
+unsafe impl Send for Table<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Table<'_> {}
+
+impl Table<'_> {
+    fn at(&self, id: plan::BufferId) -> *mut u8 {
+        self.0[id.0 as usize]
+    }
+
+    fn pointer(&self) -> *const *mut u8 {
+        self.0.as_ptr()
+    }
+}
+
+impl Cpu {
+    /// Plans and compiles a program.
+    pub fn new(program: &Program, options: &ExecuteOptions) -> Result<Cpu, ExecuteError> {
+        let device = |error: &dyn std::fmt::Display| ExecuteError::Device(error.to_string());
+        let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
+        let plan_options = PlanOptions { fusion, ..PlanOptions::default() };
+        let plan = plan::plan(&simplified(program).graph, &plan_options).map_err(|error| device(&error))?;
+        let contraction = match options.contraction {
+            Contraction::MicroKernel => cpu::Contraction::MicroKernel,
+            Contraction::Cranelift => cpu::Contraction::Cranelift,
+        };
+        let threads = options.threads.unwrap_or(0);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| device(&error))?;
+        let compile_options = CompileOptions { contraction, ..CompileOptions::default() };
+        let compiled = pool.install(|| cpu::compile(plan, &compile_options)).map_err(|error| device(&error))?;
+        let plan = &compiled.plan;
+        let scratch = plan.steps.iter().map(|step| match step {
+            Step::Kernel(kernel) => kernel.scratch,
+            _ => 0,
+        });
+        let scratch = scratch.max().unwrap_or(0) * 4;
+        let constants = plan.buffers.iter().map(|buffer| match buffer.place {
+            Place::Constant(bits) => Lines::filled(LANES * 4, bits).map(Some),
+            _ => Ok(None),
+        });
+        let memory = |error: std::io::Error| ExecuteError::Device(format!("memory for the program: {error}"));
+        let scratch = (0..pool.current_num_threads()).map(|_| Lines::zeroed(scratch));
+        Ok(Cpu {
+            arena: Lines::zeroed(plan.arena_bytes).map_err(memory)?,
+            scratch: scratch.collect::<Result<_, _>>().map_err(memory)?,
+            constants: constants.collect::<Result<_, _>>().map_err(memory)?,
+            widened: plan.buffers.iter().map(|_| None).collect(),
+            packs: plan.steps.iter().map(pack::Matrix::of).collect(),
+            spent: plan.steps.iter().map(|_| AtomicU64::new(0)).collect(),
+            runs: 0,
+            pool,
+            compiled,
+        })
+    }
+
+    /// Bytes of intermediate values at the peak.
+    pub fn intermediates(&self) -> usize {
+        self.compiled.plan.arena_bytes
+    }
+
+    /// What each step took, averaged over the runs after the first.
+    pub fn profile(&self) -> Vec<StepProfile> {
+        let plan = &self.compiled.plan;
+        let runs = self.runs.saturating_sub(1).max(1) as f64;
+        let seconds = |i: usize| self.spent[i].load(Ordering::Relaxed) as f64 * 1e-9 / runs;
+        plan.steps
+            .iter()
+            .enumerate()
+            .map(|(i, step)| {
+                let touched = || step.buffers().iter().map(|id| plan.buffers[id.0 as usize].bytes() as f64).sum();
+                let name = |id: &plan::BufferId| plan.buffers[id.0 as usize].name.clone();
+                let (name, flops, bytes) = match step {
+                    Step::Kernel(kernel) => (kernel.name.clone(), kernel.flops, kernel.bytes),
+                    Step::Pack { source, .. } => (format!("pack {}", name(source)), 0.0, touched()),
+                    Step::Combine { target, .. } => (format!("combine {}", name(target)), 0.0, touched()),
+                };
+                StepProfile { name, seconds: seconds(i), flops, bytes }
+            })
+            .collect()
+    }
+
+    /// Runs the program; every output comes back in its documented order of axes, or goes into the state
+    /// that it updates.
+    pub fn run(
+        &mut self,
+        program: &Program,
+        updates: &IndexMap<String, String>,
+        state: &mut State,
+        inputs: &IndexMap<String, Buffer>,
+        key: RandomKey,
+    ) -> Result<IndexMap<String, Buffer>, ExecuteError> {
+        let table = self.addresses(state, inputs)?;
+        let table = Table(&table);
+        let key = [key.seed_word(), key.step_word()];
+        for i in 0..self.compiled.plan.steps.len() {
+            let start = Instant::now();
+            match &self.compiled.plan.steps[i] {
+                Step::Pack { source, target, .. } => {
+                    if let Some(matrix) = &self.packs[i] {
+                        self.pool.install(|| matrix.pack(self.compiled.micro, table.at(*source), table.at(*target)));
+                    }
+                }
+                Step::Kernel(kernel) => {
+                    if let Some(function) = self.compiled.function(i) {
+                        self.kernel(kernel, function, table, &key);
+                    }
+                }
+                Step::Combine { source, target, combine, chunks, arrangement } => {
+                    let dtype = self.compiled.plan.buffers[target.0 as usize].dtype;
+                    let how = (*combine, dtype);
+                    self.pool.install(|| {
+                        combine::combine(table.at(*source), table.at(*target), how, *chunks, *arrangement);
+                    });
+                }
+            }
+            // The first run meets memory for the first time and is not counted.
+            if self.runs > 0 {
+                self.spent[i].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+            }
+        }
+        self.runs += 1;
+        let plan = &self.compiled.plan;
+        let mut outputs = IndexMap::new();
+        for (name, id) in &plan.outputs {
+            let buffer = &plan.buffers[id.0 as usize];
+            let shape = match &buffer.layout {
+                Layout::Plain(shape) => shape,
+                other => unreachable!("the output `{name}` is stored as {other}"),
+            };
+            let address = table.at(*id);
+            match updates.get(name).and_then(|name| state.get_mut(name)) {
+                // SAFETY: the buffer holds the output until the next run.
+                Some(state) => unsafe { memory::read(address, shape, state) },
+                None => {
+                    let documented = program.outputs.get(name).unwrap_or(shape);
+                    let mut value = Buffer::zeros(Type::new(buffer.dtype, documented.clone()));
+                    // SAFETY: as above.
+                    unsafe { memory::read(address, shape, &mut value) };
+                    outputs.insert(name.clone(), value);
+                }
+            }
+        }
+        Ok(outputs)
+    }
+
+    /// The address of every buffer.
+    fn addresses(&mut self, state: &State, inputs: &IndexMap<String, Buffer>) -> Result<Vec<*mut u8>, ExecuteError> {
+        let plan = &self.compiled.plan;
+        let mut table = Vec::with_capacity(plan.buffers.len());
+        for (i, buffer) in plan.buffers.iter().enumerate() {
+            let given = |kind: &'static str, name: &String, values: &IndexMap<String, Buffer>| {
+                let shape = match &buffer.layout {
+                    Layout::Plain(shape) => shape.clone(),
+                    _ => Shape::SCALAR,
+                };
+                let ty = Type::new(buffer.dtype, shape);
+                let Some(value) = values.get(name) else {
+                    return Err(ExecuteError::Missing { kind, name: name.clone(), ty });
+                };
+                let in_order = value.shape().iter().eq(ty.shape.iter()) && value.ty().dtype == ty.dtype;
+                if !in_order {
+                    let found = value.ty().clone();
+                    return Err(ExecuteError::Mismatch { kind, name: name.clone(), found, expected: ty });
+                }
+                Ok(value.bytes().as_ptr().cast_mut())
+            };
+            let address = match &buffer.place {
+                Place::Input(name) => given("input", name, inputs)?,
+                Place::State(name) => given("parameter", name, state)?,
+                // SAFETY: the planner keeps offsets inside the arena.
+                Place::Arena(offset) => unsafe { self.arena.pointer().add(*offset) },
+                Place::Constant(_) => match &self.constants[i] {
+                    Some(lines) => lines.pointer(),
+                    None => unreachable!("constants are made with the program"),
+                },
+            };
+            let address = if buffer.dtype == DType::Bool && matches!(buffer.place, Place::Input(_) | Place::State(_)) {
+                let elements = buffer.layout.elements();
+                let lines = match &mut self.widened[i] {
+                    Some(lines) => lines,
+                    none => {
+                        let lines = Lines::zeroed(elements * 4);
+                        none.insert(lines.map_err(|error| ExecuteError::Device(error.to_string()))?)
+                    }
+                };
+                // SAFETY: the value has been found to be of the buffer's type and shape.
+                unsafe { memory::widen(address, plain_elements(&buffer.layout), lines.pointer()) };
+                lines.pointer()
+            } else {
+                address
+            };
+            table.push(address);
+        }
+        Ok(table)
+    }
+
+    fn kernel(&self, kernel: &Kernel, function: KernelFunction, table: Table<'_>, key: &[u32; 2]) {
+        let tiles = kernel.tile_count();
+        // Enough pieces to keep every thread busy; each is worth its call.
+        let pieces = if kernel.chunks > 1 || accumulates(kernel) {
+            kernel.chunks
+        } else {
+            tiles.min(self.pool.current_num_threads() * 8)
+        };
+        let scratch: Vec<usize> = self.scratch.iter().map(|lines| lines.pointer() as usize).collect();
+        let plan = &self.compiled.plan;
+        let piece = |piece: usize| {
+            let (begin, end) = (piece * tiles / pieces, (piece + 1) * tiles / pieces);
+            let thread = rayon::current_thread_index().unwrap_or(0);
+            for stage in &kernel.stages {
+                start_partial(plan, stage, table, piece);
+            }
+            // SAFETY: the table has every buffer of the plan, the scratch is this thread's own and large
+            // enough for every kernel, and tiles of different pieces write disjoint elements.
+            unsafe { function(table.pointer(), scratch[thread] as *mut f32, begin, end, piece, key.as_ptr()) };
+        };
+        if pieces == 1 {
+            self.pool.install(|| piece(0));
+        } else {
+            self.pool.install(|| (0..pieces).into_par_iter().with_max_len(1).for_each(piece));
+        }
+    }
+}
+
+impl std::fmt::Debug for Cpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Cpu").field("steps", &self.compiled.plan.steps.len()).finish_non_exhaustive()
+    }
+}
+
+fn plain_elements(layout: &Layout) -> usize {
+    match layout {
+        Layout::Plain(shape) => shape.elements(),
+        other => other.elements(),
+    }
+}
+
+fn accumulates(kernel: &Kernel) -> bool {
+    kernel.stages.iter().any(|stage| {
+        matches!(
+            stage,
+            Stage::AccumulateContract { .. } | Stage::AccumulateReduce { .. } | Stage::AccumulateScatter { .. }
+        )
+    })
+}
+
+/// Sets a chunk's partial result to the value that changes nothing.
+fn start_partial(plan: &plan::Plan, stage: &Stage, table: Table<'_>, chunk: usize) {
+    use visage_compiler::graph::Combine;
+    let (target, bits) = match stage {
+        Stage::AccumulateContract { target, .. } => (*target, 0),
+        Stage::AccumulateScatter { target, .. } => (*target, 0),
+        Stage::AccumulateReduce { target, combine, dtype, .. } => (*target, identity_bits(*combine, *dtype)),
+        _ => return,
+    };
+    debug_assert_eq!(identity_bits(Combine::Sum, DType::F32), 0);
+    let Layout::Partials { elements, .. } = plan.buffers[target.0 as usize].layout else { return };
+    let elements = elements.next_multiple_of(LANES);
+    // SAFETY: every chunk of the buffer has this many elements, and this piece alone writes it.
+    let partial =
+        unsafe { std::slice::from_raw_parts_mut(table.at(target).cast::<u32>().add(chunk * elements), elements) };
+    partial.fill(bits);
+}

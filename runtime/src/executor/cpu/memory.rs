@@ -1,0 +1,106 @@
+//! Aligned memory, and values between the layouts of files and of programs.
+
+use crate::buffer::Buffer;
+use memmap2::MmapMut;
+use std::io;
+use visage_compiler::{
+    axis::Shape,
+    graph::{DType, Type},
+};
+use visage_kernels::LANES;
+
+/// Memory of whole pages, zero until it is written, with room past its end for the vector access of a
+/// last panel. Large memory asks for large pages.
+pub(super) struct Lines(MmapMut);
+
+/// Bytes from which large pages are worth having.
+const LARGE: usize = 4 << 20;
+
+impl Lines {
+    /// `bytes` of zeros.
+    ///
+    /// # Errors
+    /// The system has no such memory.
+    pub fn zeroed(bytes: usize) -> io::Result<Lines> {
+        let memory = MmapMut::map_anon(bytes + LANES * 4)?;
+        #[cfg(target_os = "linux")]
+        if bytes >= LARGE {
+            // Without large pages it is slower, not wrong.
+            let _ = memory.advise(memmap2::Advice::HugePage);
+        }
+        Ok(Lines(memory))
+    }
+
+    /// `bytes` of one four-byte pattern.
+    ///
+    /// # Errors
+    /// The system has no such memory.
+    pub fn filled(bytes: usize, bits: u32) -> io::Result<Lines> {
+        let mut lines = Lines::zeroed(bytes)?;
+        for word in lines.0.chunks_exact_mut(4) {
+            word.copy_from_slice(&bits.to_ne_bytes());
+        }
+        Ok(lines)
+    }
+
+    /// The first byte: a multiple of the page size. What is written through it is shared by whoever has
+    /// the address; the executor alone decides who that is.
+    pub fn pointer(&self) -> *mut u8 {
+        self.0.as_ptr().cast_mut()
+    }
+}
+
+/// Widens truth values from a byte to four.
+///
+/// # Safety
+/// `elements` bytes must be readable and four times as many writable.
+pub(super) unsafe fn widen(from: *const u8, elements: usize, to: *mut u8) {
+    // SAFETY: the caller's promise.
+    let (from, to) = unsafe {
+        (std::slice::from_raw_parts(from, elements), std::slice::from_raw_parts_mut(to.cast::<u32>(), elements))
+    };
+    for (to, from) in to.iter_mut().zip(from) {
+        *to = if *from != 0 { u32::MAX } else { 0 };
+    }
+}
+
+/// Reads a plain value with axes in memory order `shape` into a buffer, whatever the order of its axes.
+///
+/// # Safety
+/// The value must be readable: four bytes an element.
+pub(super) unsafe fn read(from: *const u8, shape: &Shape, buffer: &mut Buffer) {
+    // SAFETY: the caller's promise.
+    let words = unsafe { std::slice::from_raw_parts(from.cast::<u32>(), shape.elements()) };
+    let Type { dtype, shape: documented } = buffer.ty().clone();
+    let bytes = buffer.bytes_mut();
+    if dtype != DType::Bool && shape.iter().eq(documented.iter()) {
+        // SAFETY: the caller's promise.
+        return bytes.copy_from_slice(unsafe { std::slice::from_raw_parts(from, bytes.len()) });
+    }
+    let mut put = |i: usize, word: u32| match dtype {
+        DType::Bool => bytes[i] = u8::from(word != 0),
+        _ => bytes[i * 4..][..4].copy_from_slice(&word.to_ne_bytes()),
+    };
+    let own = shape.strides();
+    let axes: Vec<(usize, usize)> = documented
+        .iter()
+        .map(|(axis, size)| {
+            let at = shape.axes().position(|a| a == axis).unwrap_or_else(|| unreachable!("the axes are the same"));
+            (size, own[at])
+        })
+        .collect();
+    let mut index = vec![0; axes.len()];
+    let mut offset = 0;
+    for i in 0..words.len() {
+        put(i, words[offset]);
+        for (k, (size, stride)) in axes.iter().enumerate().rev() {
+            index[k] += 1;
+            offset += stride;
+            if index[k] < *size {
+                break;
+            }
+            offset -= index[k] * stride;
+            index[k] = 0;
+        }
+    }
+}

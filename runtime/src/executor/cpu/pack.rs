@@ -1,0 +1,91 @@
+//! Weights into the strips that micro-kernels read.
+
+use rayon::prelude::*;
+use visage_compiler::plan::Step;
+use visage_kernels::{MicroKernels, strips};
+
+/// Where the elements of a matrix are in a plain array.
+pub(super) struct Matrix {
+    n: Offsets,
+    k: Offsets,
+}
+
+/// Distances of a line of elements from its first.
+enum Offsets {
+    /// `start + i · stride`.
+    Even {
+        start: usize,
+        stride: usize,
+        count: usize,
+    },
+    Any(Vec<u32>),
+}
+
+impl Offsets {
+    fn of(offsets: &[u32]) -> Offsets {
+        let start = offsets.first().copied().unwrap_or(0) as usize;
+        let stride = offsets.get(1).map_or(1, |second| (*second as usize).wrapping_sub(start));
+        let even = offsets
+            .iter()
+            .enumerate()
+            .all(|(i, offset)| *offset as usize == start.wrapping_add(i.wrapping_mul(stride)));
+        match even {
+            true => Offsets::Even { start, stride, count: offsets.len() },
+            false => Offsets::Any(offsets.to_vec()),
+        }
+    }
+
+    fn count(&self) -> usize {
+        match self {
+            Offsets::Even { count, .. } => *count,
+            Offsets::Any(offsets) => offsets.len(),
+        }
+    }
+
+    fn at(&self, i: usize) -> usize {
+        match self {
+            Offsets::Even { start, stride, .. } => start.wrapping_add(i.wrapping_mul(*stride)),
+            Offsets::Any(offsets) => offsets[i] as usize,
+        }
+    }
+}
+
+impl Matrix {
+    /// The matrix that a step packs, if it packs one.
+    pub fn of(step: &Step) -> Option<Matrix> {
+        match step {
+            Step::Pack { n_offsets, k_offsets, .. } => {
+                Some(Matrix { n: Offsets::of(n_offsets), k: Offsets::of(k_offsets) })
+            }
+            _ => None,
+        }
+    }
+
+    /// Packs every strip, in parallel.
+    pub fn pack(&self, micro: &MicroKernels, source: *const u8, target: *mut u8) {
+        let (source, target) = (source as usize, target as usize);
+        let k = self.k.count();
+        let all: Vec<(usize, usize)> = strips(self.n.count(), micro.max_strip).collect();
+        all.into_par_iter().with_min_len((1 << 14) / (k * micro.max_strip).max(1)).for_each(|(start, height)| {
+            let source = source as *const f32;
+            // SAFETY: strips are disjoint parts of the target, which has room for all of them.
+            let to = unsafe { (target as *mut f32).add(start * k) };
+            if let (Offsets::Even { stride: n_stride, .. }, Offsets::Even { start: first, stride: k_stride, .. }) =
+                (&self.n, &self.k)
+            {
+                // SAFETY: the planner's offsets are inside the source; a strip of at most the largest height is
+                // packed as one.
+                return unsafe {
+                    let from = source.add(self.n.at(start) + first);
+                    (micro.pack_strips)(height, k, from, *n_stride, *k_stride, to, k, 0);
+                };
+            }
+            for step in 0..k {
+                for m in 0..height {
+                    // SAFETY: as above.
+                    unsafe { *to.add(step * height + m) = *source.add(self.n.at(start + m) + self.k.at(step)) };
+                }
+            }
+        });
+    }
+}

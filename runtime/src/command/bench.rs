@@ -22,6 +22,10 @@ use visage_compiler::{
     random::{RandomKey, draw},
     system::Program,
 };
+use visage_kernels::{
+    Isa,
+    memory::measure::{copy_gigabytes, peak_gflops},
+};
 
 /// Measures a program with random inputs and weights: fused against one operation a kernel.
 ///
@@ -30,6 +34,7 @@ use visage_compiler::{
 #[command(after_help = "\
 Examples:
   visage bench graphs/nerf fit                       a whole training step
+  visage bench graphs/nerf fit --steps               and where its time goes
   visage bench graphs/nerf photometric --gradient --threads 1
   visage bench graphs/nerf render --set ray=4096 --repeat 20 --json")]
 pub struct Arguments {
@@ -46,6 +51,10 @@ pub struct Arguments {
     /// How often each variant runs
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
+
+    /// Show the slowest steps of the program, beside what this machine can do at best
+    #[arg(long)]
+    steps: bool,
 
     /// Print JSON
     #[arg(long)]
@@ -114,7 +123,43 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     }
     bar.finish_and_clear();
     tell(arguments, &programs, &mut variants);
+    if arguments.steps && !arguments.json {
+        tell_steps(&variants[0], options.threads);
+    }
     Ok(())
+}
+
+/// Steps listed: the slowest ones.
+const LISTED: usize = 16;
+
+/// What each step took, as a share of the measured peak and of the measured bandwidth of a copy.
+fn tell_steps(variant: &Variant, threads: Option<usize>) {
+    let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+    let peak = peak_gflops(Isa::detect(), threads) * 1e9;
+    let bandwidth = copy_gigabytes(threads, true) * 1e9;
+    let mut steps: Vec<_> = variant.executables.iter().flat_map(Executable::profile).collect();
+    let total: f64 = steps.iter().map(|step| step.seconds).sum();
+    steps.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let mut table = Table::new(&["step", ">time", ">of all", ">contractions", ">of peak", ">memory", ">of a copy"]);
+    let share = |part: f64, whole: f64| format!("{:.0} %", 100.0 * part / whole);
+    for step in steps.iter().take(LISTED) {
+        let (work, traffic) = (step.flops / step.seconds, step.bytes / step.seconds);
+        table.row([
+            step.name.clone(),
+            time(step.seconds),
+            share(step.seconds, total),
+            if step.flops > 0.0 { format!("{}/s", flops(work)) } else { String::new() },
+            if step.flops > 0.0 { share(work, peak) } else { String::new() },
+            format!("{}/s", bytes(traffic as u64)),
+            share(traffic, bandwidth),
+        ]);
+    }
+    print(&format!(
+        "\n{} steps; measured peak {}/s, copy {}/s\n{table}",
+        steps.len(),
+        flops(peak),
+        bytes(bandwidth as u64)
+    ));
 }
 
 impl Variant {

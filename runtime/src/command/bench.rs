@@ -27,9 +27,10 @@ use visage_kernels::{
     memory::measure::{copy_gigabytes, peak_gflops},
 };
 
-/// Measures a program with random inputs and weights: fused against one operation a kernel.
+/// Measure a program, fused and not.
 ///
-/// The variants run in turn, so that what else the machine does meets all of them; medians are compared.
+/// Inputs and weights are random. The variants run in turn, so that what else the machine does meets all
+/// of them; medians are compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

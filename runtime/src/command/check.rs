@@ -18,8 +18,10 @@ use visage_compiler::{
     system::{Optimiser, Program, Schedule, System},
 };
 
-/// Reads a spec, checks it, and lists what is in it: models with their parameters, losses, training
-/// steps and tasks with their inputs and outputs, memory and floating-point operations.
+/// Check a spec and list what is in it.
+///
+/// Models with their parameters, losses, training steps and tasks with their inputs and outputs, memory
+/// and floating-point operations; or every error, with its place and what would mend it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

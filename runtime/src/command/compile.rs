@@ -15,7 +15,7 @@ use visage_compiler::{
     training::{accumulation_programs, gradient_program, step_program},
 };
 
-/// Prints a program at one of the stages of its compilation.
+/// Print a program at one of the stages of its compilation.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A graph is printed one operation a line, operands first:

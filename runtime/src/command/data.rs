@@ -20,7 +20,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Generates, inspects, converts and fetches data sets and checkpoints.
+/// Make, inspect, convert and fetch data sets and checkpoints.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

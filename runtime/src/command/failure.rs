@@ -2,6 +2,7 @@
 
 use miette::{Diagnostic, MietteDiagnostic, Report};
 use std::{fmt, process::ExitCode};
+use visage_compiler::language::Diagnostics;
 
 /// The exit codes of the command, as its `--help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +51,15 @@ impl Failure {
 
     /// Says it on standard error; the code to exit with.
     pub fn tell(&self) -> ExitCode {
-        crate::console::line(format!("{:?}", self.report).trim_end());
+        match self.report.downcast_ref::<Diagnostics>() {
+            // Each error of a spec with its own place.
+            Some(diagnostics) => {
+                for error in diagnostics.errors() {
+                    crate::console::line(format!("{:?}", Report::new(error.clone())).trim_end());
+                }
+            }
+            None => crate::console::line(format!("{:?}", self.report).trim_end()),
+        }
         ExitCode::from(self.code as u8)
     }
 }

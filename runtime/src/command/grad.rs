@@ -13,9 +13,9 @@ use serde_json::json;
 use std::path::PathBuf;
 use visage_compiler::{language::ProgramKind, random::RandomKey, training::gradient_program};
 
-/// Computes a loss and its gradient with respect to every parameter it reads.
+/// Compute a loss and its gradients.
 ///
-/// The file has the loss as `loss` and each gradient under the parameter's official name, in the
+/// The file has the loss as `loss` and the gradient of each parameter that it reads under the parameter's official name, in the
 /// parameter's storage order.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

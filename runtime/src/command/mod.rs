@@ -25,6 +25,20 @@ use clap_complete::Shell;
 use failure::Outcome;
 use std::{ffi::OsString, process::ExitCode};
 
+/// What a newcomer types first.
+macro_rules! first_steps {
+    () => {
+        "\
+First steps:
+  visage check graphs/nerf                    what is in a spec
+  visage train graphs/nerf --preset quick     train it, here on a generated scene
+  visage run graphs/nerf render --weights runs/nerf --out pictures
+
+`visage help COMMAND` explains a command, with examples.
+"
+    };
+}
+
 /// Reads networks, losses and training procedures written in RON, compiles them to native code,
 /// trains them and runs them.
 #[derive(Debug, Parser)]
@@ -32,21 +46,10 @@ use std::{ffi::OsString, process::ExitCode};
     name = "visage",
     version,
     propagate_version = true,
-    after_help = "\
-First steps:
-  visage check graphs/nerf                                  what is in a spec
-  visage train graphs/nerf --preset quick                   train it, here on a generated scene
-  visage run graphs/nerf render --weights runs/nerf --out pictures
-
-`visage help COMMAND` explains a command, with examples.",
-    after_long_help = "\
-First steps:
-  visage check graphs/nerf                                  what is in a spec
-  visage train graphs/nerf --preset quick                   train it, here on a generated scene
-  visage run graphs/nerf render --weights runs/nerf --out pictures
-
-`visage help COMMAND` explains a command, with examples.
-
+    after_help = concat!(first_steps!(), "\n`visage help` says more."),
+    after_long_help = concat!(
+        first_steps!(),
+        "
 Exit codes:
   0    done
   1    the work was begun and failed (disk full, unreadable data, …)
@@ -57,17 +60,18 @@ Exit codes:
 Environment:
   RUST_LOG   what is logged, such as `debug` or `visage_runtime::training=trace`
   NO_COLOR   no colours"
+    )
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
 
     /// Say no more than warnings and errors
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    #[arg(long, short, global = true, conflicts_with = "verbose", display_order = 900)]
     quiet: bool,
 
     /// Say more
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 901)]
     verbose: bool,
 }
 
@@ -83,7 +87,7 @@ enum Command {
     Completions(Completions),
 }
 
-/// Writes the completions of a shell to standard output.
+/// Write the completions of a shell to standard output.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

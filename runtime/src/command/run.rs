@@ -32,7 +32,7 @@ use visage_compiler::{
     system::{Task, Value},
 };
 
-/// Runs an inference task.
+/// Run an inference task.
 ///
 /// With `--in`, the task's program is fed those values and every output is written. Without, a task that
 /// has a driver (`Render`, `Evaluate`, `Mesh`) is fed by it and leaves pictures, videos or meshes.

@@ -35,14 +35,16 @@ use visage_compiler::{
     system::System,
 };
 
-/// Runs the training procedure of a spec and leaves a folder with checkpoints, measurements and pictures.
+/// Train as a spec says.
+///
+/// Leaves a folder with checkpoints, measurements and pictures.
 ///
 /// Killed at any instant, a run goes on with `--resume` and ends with the same bits as if it had not been.
 /// Ctrl-C writes a checkpoint and stops.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The folder holds spec.ron (as elaborated), run.json, checkpoints, metrics.csv, TensorBoard events, curve.png,
-samples (pictures on the way), results (of the trained weights) and log.txt.
+The folder holds spec.ron (as elaborated), run.json, checkpoints, metrics.csv, TensorBoard events,
+curve.png, samples (pictures on the way), results (of the trained weights) and log.txt.
 
 Examples:
   visage train graphs/nerf --preset quick               a generated scene, in minutes

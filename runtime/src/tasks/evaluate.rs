@@ -74,8 +74,9 @@ pub fn evaluate(
         let mut rendering = view.colour_picture();
         rendering.values.iter_mut().for_each(|value| *value = value.clamp(0.0, 1.0));
         let figures = [psnr(&rendering.values, &truth.values), ssim(&rendering, &truth)];
-        table.row([frame.name.clone(), format!("{:.2}", figures[0]), format!("{:.4}", figures[1])]);
-        views.push(json!({ "view": frame.name, "psnr": figures[0], "ssim": figures[1] }));
+        let shown = frame.name.trim_start_matches("./");
+        table.row([shown.to_owned(), format!("{:.2}", figures[0]), format!("{:.4}", figures[1])]);
+        views.push(json!({ "view": shown, "psnr": figures[0], "ssim": figures[1] }));
         sums = [sums[0] + figures[0], sums[1] + figures[1]];
         if with_pictures {
             let caption = format!("{:.2} dB", figures[0]);
@@ -84,11 +85,10 @@ pub fn evaluate(
             row.extend(depth.as_ref().map(|depth| (depth, "depth")));
             let columns = row.len();
             let picture = sheet(&row, columns);
-            let file = frame.name.replace(['/', '\\'], "-");
-            let path = context.out.join(file).with_extension("png");
+            let path = context.out.join(shown.replace(['/', '\\'], "-")).with_extension("png");
             picture.save(&path)?;
             results.files.push(path);
-            results.pictures.push((format!("{name}/{}", frame.name), picture));
+            results.pictures.push((format!("{name}/{shown}"), picture));
         }
     }
     bar.finish_and_clear();

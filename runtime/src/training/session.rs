@@ -33,6 +33,9 @@ use visage_compiler::{
     system::{System, Value},
 };
 
+/// The time between two drawings of the curve: each reads the whole table.
+const BETWEEN_CURVES: Duration = Duration::from_secs(30);
+
 /// When checkpoints are written, beside the first and the last round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cadence {
@@ -148,7 +151,7 @@ impl<'a> Session<'a> {
         let mut record = Record::open(self)?;
         let mut progress = Progress::start(self.round, self.options.rounds);
         let mut batches = self.prefetch();
-        let mut saved = Instant::now();
+        let (mut saved, mut drawn) = (Instant::now(), Instant::now());
         while self.round < self.options.rounds {
             let started = Instant::now();
             let (measured, rays) = match self.advance(&mut batches) {
@@ -179,7 +182,10 @@ impl<'a> Session<'a> {
                 }
                 self.save()?;
                 saved = Instant::now();
-                curve::draw(&self.folder.measurements(), &self.folder.curve())?;
+                if stopping || self.round == self.options.rounds || drawn.elapsed() > BETWEEN_CURVES {
+                    curve::draw(&self.folder.measurements(), &self.folder.curve())?;
+                    drawn = Instant::now();
+                }
             }
             if stopping {
                 return Ok(Ending::Interrupted);

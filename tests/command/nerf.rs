@@ -1,0 +1,59 @@
+//! NeRF through the command, against reference tensors of the official code: outputs within 2e-5 and
+//! gradients within 1e-4, relative to their norm.
+
+use crate::support::{root, shared, succeeds};
+use std::path::Path;
+use visage_runtime::checkpoint::Checkpoint;
+
+#[track_caller]
+fn assert_close(name: &str, found: &Checkpoint, expected: (&str, &Checkpoint), bound: f64) {
+    let (found, expected) = (found.tensor(name).unwrap().to_f64(), expected.1.tensor(expected.0).unwrap().to_f64());
+    assert_eq!(found.len(), expected.len(), "{name}");
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied());
+    assert!(difference <= bound, "{name}: relative difference {difference:e}");
+}
+
+/// Runs a command of the contract with inputs of the reference file, and reads what it wrote.
+fn check(golden: &Path, what: &[&str], inputs: &[&str], more: &[&str]) -> Checkpoint {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = root().join("graphs/nerf").display().to_string();
+    let file = golden.display().to_string();
+    let given: Vec<String> = inputs.iter().map(|name| format!("{name}={file}:in.{name}")).collect();
+    let mut arguments = vec![what[0], &spec, what[1], "--weights", &file, "--out", "out.safetensors"];
+    arguments.extend(["--set", "white_background=false", "--set", "coarse=16", "--set", "fine=32"]);
+    given.iter().for_each(|given| arguments.extend(["--in", given]));
+    arguments.extend(more);
+    succeeds(folder.path(), &arguments);
+    Checkpoint::read(&folder.path().join("out.safetensors")).unwrap()
+}
+
+#[test]
+fn outputs_are_those_of_the_official_code() {
+    let Some(path) = shared("golden/nerf.safetensors") else { return };
+    let golden = Checkpoint::read(&path).unwrap();
+    let cases: [(&str, &[&str]); 2] =
+        [("out.det.", &["rays_o", "rays_d"]), ("out.", &["rays_o", "rays_d", "t_rand", "u"])];
+    for (prefix, inputs) in cases {
+        let found = check(&path, &["run", "rays"], inputs, &["--in", "near=2", "--in", "far=6"]);
+        for name in ["rgb", "rgb0", "depth", "acc"] {
+            assert_close(name, &found, (&format!("{prefix}{name}"), &golden), 2e-5);
+        }
+    }
+}
+
+#[test]
+fn gradients_are_those_of_the_official_code() {
+    let Some(path) = shared("golden/nerf.safetensors") else { return };
+    let golden = Checkpoint::read(&path).unwrap();
+    let found = check(&path, &["grad", "photometric"], &["rays_o", "rays_d", "t_rand", "u", "target"], &[]);
+    assert_close("loss", &found, ("out.loss", &golden), 2e-5);
+    let compared = golden.tensors.keys().filter_map(|name| name.strip_prefix("grad.")).map(|name| {
+        assert_close(name, &found, (&format!("grad.{name}"), &golden), 1e-4);
+    });
+    assert_eq!(compared.count(), 6);
+    // Every weight of the file has its gradient, and the loss is a scalar.
+    let weights = golden.tensors.keys().filter(|name| name.starts_with("w.")).count();
+    assert_eq!(found.tensors.len(), weights + 1);
+    assert!(found.tensors["loss"].shape().is_empty());
+}

@@ -1,0 +1,96 @@
+//! What a training run leaves behind, and how it says what went wrong.
+
+use crate::support::{fails, root, succeeds};
+use std::{fs, path::Path};
+use visage_runtime::checkpoint::Checkpoint;
+
+fn tiny() -> String {
+    root().join("tests/specs/tiny.ron").display().to_string()
+}
+
+#[track_caller]
+fn assert_there(folder: &Path, files: &[&str]) {
+    for file in files {
+        let path = folder.join(file);
+        assert!(path.metadata().is_ok_and(|found| found.is_dir() || found.len() > 0), "{} is missing", path.display());
+    }
+}
+
+#[test]
+fn a_run_without_data_leaves_weights_measurements_and_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let summary = succeeds(folder.path(), &["train", &tiny(), "--json"]);
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!((&summary["run"], &summary["rounds"]), (&"runs/tiny".into(), &30.into()));
+    assert!(summary["results"]["evaluate"]["psnr"].as_f64().unwrap() > 3.0);
+    let run = folder.path().join("runs/tiny");
+    let left = [
+        "run.json",
+        "spec.ron",
+        "system.txt",
+        "metrics.csv",
+        "curve.png",
+        "log.txt",
+        "checkpoints/latest",
+        "checkpoints/00000030.safetensors",
+        "results/evaluate/evaluation.json",
+        "results/evaluate/test-r_000.png",
+        "results/colours/colour.mp4",
+        "results/colours/colour.gif",
+        "results/colours/colour/0002.png",
+    ];
+    assert_there(&run, &left);
+    let events = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("events.out.tfevents.");
+    assert!(fs::read_dir(&run).unwrap().any(|entry| events(entry.unwrap())));
+    let checkpoint = Checkpoint::read(&run.join("checkpoints/00000030.safetensors")).unwrap();
+    let mut names: Vec<&str> = checkpoint.tensors.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["adam.mean.bias", "adam.mean.weight", "adam.square.bias", "adam.square.weight", "bias", "weight"]
+    );
+
+    // The weights of a run serve its tasks, with the settings and the data of the run.
+    succeeds(
+        folder.path(),
+        &["run", &tiny(), "colours", "--weights", "runs/tiny", "--opt", "view=0", "--size", "9", "--out", "view"],
+    );
+    assert_there(folder.path(), &["view/colour.png"]);
+
+    // A second run does not touch the first.
+    succeeds(folder.path(), &["train", &tiny(), "--rounds", "2", "--no-reports"]);
+    assert_there(folder.path(), &["runs/tiny-2/checkpoints/00000002.safetensors"]);
+    let message = fails(folder.path(), 2, &["train", &tiny(), "--out", "runs/tiny"]);
+    assert!(message.contains("already holds a training run") && message.contains("--resume runs/tiny"), "{message}");
+}
+
+#[test]
+fn the_first_operation_that_fails_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let diverging =
+        ["--set", "fragile=true", "--set", "rate=0.02", "--rounds", "200", "--checkpoint-every", "4", "--out", "run"];
+    let spec = tiny();
+    let arguments: Vec<&str> = ["train", &spec, "--no-reports"].into_iter().chain(diverging).collect();
+    let message = fails(folder.path(), 3, &arguments);
+    assert!(message.contains("of the step `fit` is not finite"), "{message}");
+    assert!(message.contains("= log %") && message.contains("brightness"), "{message}");
+    // What is kept is the last good state.
+    let latest = fs::read_to_string(folder.path().join("run/checkpoints/latest")).unwrap();
+    let kept = Checkpoint::read(&folder.path().join("run/checkpoints").join(latest.trim())).unwrap();
+    assert!(kept.tensors.values().all(|array| array.to_f32().iter().all(|x| x.is_finite())));
+    assert!(message.contains(&format!("checkpoint of round {} is", kept.metadata["round"])), "{message}");
+}
+
+#[test]
+fn a_run_may_start_from_given_weights() {
+    let folder = tempfile::tempdir().unwrap();
+    succeeds(folder.path(), &["train", &tiny(), "--rounds", "3", "--no-reports", "--out", "first"]);
+    succeeds(
+        folder.path(),
+        &["train", &tiny(), "--rounds", "0", "--no-reports", "--weights", "first", "--seed", "9", "--out", "second"],
+    );
+    let read = |run: &str, round: u64| {
+        Checkpoint::read(&folder.path().join(format!("{run}/checkpoints/{round:08}.safetensors"))).unwrap()
+    };
+    assert_eq!(read("first", 3).tensors["weight"], read("second", 0).tensors["weight"]);
+}

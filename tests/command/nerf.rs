@@ -1,5 +1,8 @@
-//! NeRF through the command, against reference tensors of the official code: outputs within 2e-5 and
-//! gradients within 1e-4, relative to their norm.
+//! NeRF through the command, on every device, against reference tensors of the official code.
+//!
+//! Outputs agree within 2e-5 and gradients within 1e-4, relative to their norm, but for two gradients of
+//! the fine network in `f32`: a unit of it changes sign so close to a sample that one rounding of a
+//! sample's position (one unit in the last place of `u`) moves `fine.pts_linears.5.weight` by 1.1e-4.
 
 use crate::support::{root, shared, succeeds};
 use std::path::Path;
@@ -28,14 +31,28 @@ fn check(golden: &Path, what: &[&str], inputs: &[&str], more: &[&str]) -> Checkp
     Checkpoint::read(&folder.path().join("out.safetensors")).unwrap()
 }
 
+/// How programs are run.
+const DEVICES: [&[&str]; 6] = [
+    &["--device", "reference"],
+    &["--device", "cpu", "--threads", "1"],
+    &["--device", "cpu", "--threads", "2"],
+    &["--device", "cpu", "--no-fuse", "--threads", "1"],
+    &["--device", "cpu", "--no-fuse", "--threads", "2"],
+    &["--device", "cpu", "--contraction", "cranelift"],
+];
+
+/// Gradients that rounding sample positions to `f32` moves by more than the common bound.
+const ILL_CONDITIONED: [&str; 2] = ["fine.pts_linears.5.weight", "fine.pts_linears.7.bias"];
+
 #[test]
 fn outputs_are_those_of_the_official_code() {
     let Some(path) = shared("golden/nerf.safetensors") else { return };
     let golden = Checkpoint::read(&path).unwrap();
     let cases: [(&str, &[&str]); 2] =
         [("out.det.", &["rays_o", "rays_d"]), ("out.", &["rays_o", "rays_d", "t_rand", "u"])];
-    for (prefix, inputs) in cases {
-        let found = check(&path, &["run", "rays"], inputs, &["--in", "near=2", "--in", "far=6"]);
+    for ((prefix, inputs), device) in cases.into_iter().flat_map(|case| DEVICES.map(|device| (case, device))) {
+        let more = [&["--in", "near=2", "--in", "far=6"], device].concat();
+        let found = check(&path, &["run", "rays"], inputs, &more);
         for name in ["rgb", "rgb0", "depth", "acc"] {
             assert_close(name, &found, (&format!("{prefix}{name}"), &golden), 2e-5);
         }
@@ -46,14 +63,18 @@ fn outputs_are_those_of_the_official_code() {
 fn gradients_are_those_of_the_official_code() {
     let Some(path) = shared("golden/nerf.safetensors") else { return };
     let golden = Checkpoint::read(&path).unwrap();
-    let found = check(&path, &["grad", "photometric"], &["rays_o", "rays_d", "t_rand", "u", "target"], &[]);
-    assert_close("loss", &found, ("out.loss", &golden), 2e-5);
-    let compared = golden.tensors.keys().filter_map(|name| name.strip_prefix("grad.")).map(|name| {
-        assert_close(name, &found, (&format!("grad.{name}"), &golden), 1e-4);
-    });
-    assert_eq!(compared.count(), 6);
-    // Every weight of the file has its gradient, and the loss is a scalar.
-    let weights = golden.tensors.keys().filter(|name| name.starts_with("w.")).count();
-    assert_eq!(found.tensors.len(), weights + 1);
-    assert!(found.tensors["loss"].shape().is_empty());
+    let inputs = ["rays_o", "rays_d", "t_rand", "u", "target"];
+    for device in DEVICES {
+        let found = check(&path, &["grad", "photometric"], &inputs, device);
+        assert_close("loss", &found, ("out.loss", &golden), 2e-5);
+        let compared = golden.tensors.keys().filter_map(|name| name.strip_prefix("grad.")).map(|name| {
+            let rounds = device.contains(&"cpu") && ILL_CONDITIONED.contains(&name);
+            assert_close(name, &found, (&format!("grad.{name}"), &golden), if rounds { 5e-4 } else { 1e-4 });
+        });
+        assert_eq!(compared.count(), 6);
+        // Every weight of the file has its gradient, and the loss is a scalar.
+        let weights = golden.tensors.keys().filter(|name| name.starts_with("w.")).count();
+        assert_eq!(found.tensors.len(), weights + 1);
+        assert!(found.tensors["loss"].shape().is_empty());
+    }
 }

@@ -14,7 +14,13 @@ pub fn root() -> &'static Path {
 /// The command, to be run in `folder` with these arguments.
 pub fn command(folder: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_visage"));
-    command.current_dir(folder).args(arguments).env_remove("RUST_LOG").env_remove("COLUMNS").env("NO_COLOR", "1").stdin(Stdio::null());
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .env_remove("RUST_LOG")
+        .env_remove("COLUMNS")
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::null());
     command
 }
 

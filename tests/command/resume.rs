@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const ROUNDS: u64 = 600;
+const ROUNDS: u64 = 3000;
 
 /// The arguments that start a run in `out` with a checkpoint after every so many rounds.
 fn train(out: &str, every: u64, more: &[&str]) -> Vec<String> {
@@ -23,7 +23,7 @@ fn train(out: &str, every: u64, more: &[&str]) -> Vec<String> {
         .collect()
 }
 
-const RESUME: [&str; 5] = ["train", "--resume", "run", "--checkpoint-every", "7"];
+const RESUME: [&str; 5] = ["train", "--resume", "run", "--checkpoint-every", "25"];
 
 fn resume() -> Vec<String> {
     RESUME.iter().chain(&["--no-reports"]).map(|argument| (*argument).to_owned()).collect()
@@ -36,7 +36,7 @@ fn undisturbed() -> tempfile::TempDir {
         folder.path(),
         &["data", "generate", "head", "head", "--resolution", "12", "--train", "4", "--val", "1", "--test", "1"],
     );
-    let arguments = train("whole", 200, &[]);
+    let arguments = train("whole", 1000, &[]);
     succeeds(folder.path(), &arguments.iter().map(String::as_str).collect::<Vec<_>>());
     folder
 }
@@ -78,9 +78,9 @@ fn a_run_that_is_killed_again_and_again_ends_with_the_same_bits() {
     let folder = undisturbed();
     let folder = folder.path();
     let mut kills = 0;
-    for (number, count) in [1, 40, 150, 151, 330, 500].into_iter().enumerate() {
+    for (number, count) in [1, 40, 150, 151, 900, 1800].into_iter().enumerate() {
         let arguments =
-            if number == 0 || !folder.join("run/run.json").exists() { train("run", 7, &[]) } else { resume() };
+            if number == 0 || !folder.join("run/run.json").exists() { train("run", 25, &[]) } else { resume() };
         let mut run = start(folder, arguments);
         wait_for_rows(folder, &mut run, count);
         // SIGKILL: the process can do nothing about it.
@@ -113,7 +113,7 @@ fn an_interrupted_run_writes_a_checkpoint_and_goes_on() {
 fn a_full_disk_loses_nothing() {
     let folder = undisturbed();
     let folder = folder.path();
-    let mut run = start(folder, train("run", 7, &[]));
+    let mut run = start(folder, train("run", 25, &[]));
     wait_for_rows(folder, &mut run, 100);
     run.kill().unwrap();
     run.wait().unwrap();
@@ -131,7 +131,7 @@ fn a_full_disk_loses_nothing() {
 fn a_run_in_progress_is_not_joined_by_another() {
     let folder = undisturbed();
     let folder = folder.path();
-    let mut run = start(folder, train("run", 7, &["--set", "ray=64"]));
+    let mut run = start(folder, train("run", 25, &["--set", "ray=64"]));
     wait_for_rows(folder, &mut run, 2);
     let message = fails(folder, 2, &RESUME);
     run.kill().unwrap();

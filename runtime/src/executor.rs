@@ -171,11 +171,18 @@ impl Executable {
         &self.program
     }
 
-    /// What each step took, averaged over the runs after the first; nothing for a device that has no steps.
+    /// What each step took, averaged over the runs; nothing for a device that has no steps.
     pub fn profile(&self) -> Vec<StepProfile> {
         match &self.engine {
             Engine::Cpu(cpu) => cpu.profile(),
             Engine::Reference => Vec::new(),
+        }
+    }
+
+    /// Starts the averages of [`profile`](Executable::profile) anew.
+    pub fn forget_profile(&mut self) {
+        if let Engine::Cpu(cpu) = &mut self.engine {
+            cpu.forget_profile();
         }
     }
 

@@ -53,6 +53,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
 
+    /// Leave out the unfused variant
+    #[arg(long, conflicts_with = "no_fuse")]
+    fused: bool,
+
     /// Show the slowest steps of the program, beside what this machine can do at best
     #[arg(long)]
     steps: bool,
@@ -79,9 +83,12 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     let system = Source::open(&arguments.source)?.system()?;
     let programs = programs(&system, &arguments.program, arguments.gradient)?;
     let options = arguments.device.options();
-    let mut variants = vec![Variant::prepare("unfused", &programs, &ExecuteOptions { fuse: false, ..options })?];
+    let mut variants = Vec::new();
     if options.fuse {
-        variants.insert(0, Variant::prepare("fused", &programs, &options)?);
+        variants.push(Variant::prepare("fused", &programs, &options)?);
+    }
+    if !arguments.fused {
+        variants.push(Variant::prepare("unfused", &programs, &ExecuteOptions { fuse: false, ..options })?);
     }
     let state: State = programs
         .iter()
@@ -116,7 +123,9 @@ pub fn bench(arguments: &Arguments) -> Outcome {
                 executable.run(&mut state.clone(), inputs, RandomKey { seed: 0, step: u64::from(round) })?;
             }
             // The first run warms caches up.
-            if round > 0 {
+            if round == 0 {
+                variant.executables.iter_mut().for_each(Executable::forget_profile);
+            } else {
                 variant.seconds.push(started.elapsed().as_secs_f64());
             }
         }

@@ -121,10 +121,10 @@ impl Cpu {
         self.compiled.plan.arena_bytes
     }
 
-    /// What each step took, averaged over the runs after the first.
+    /// What each step took, averaged over the runs since the profile was forgotten.
     pub fn profile(&self) -> Vec<StepProfile> {
         let plan = &self.compiled.plan;
-        let runs = self.runs.saturating_sub(1).max(1) as f64;
+        let runs = self.runs.max(1) as f64;
         let seconds = |i: usize| self.spent[i].load(Ordering::Relaxed) as f64 * 1e-9 / runs;
         plan.steps
             .iter()
@@ -140,6 +140,12 @@ impl Cpu {
                 StepProfile { name, seconds: seconds(i), flops, bytes }
             })
             .collect()
+    }
+
+    /// Starts the averages anew.
+    pub fn forget_profile(&mut self) {
+        self.runs = 0;
+        self.spent.iter().for_each(|spent| spent.store(0, Ordering::Relaxed));
     }
 
     /// Runs the program; every output comes back in its documented order of axes, or goes into the state
@@ -176,10 +182,7 @@ impl Cpu {
                     });
                 }
             }
-            // The first run meets memory for the first time and is not counted.
-            if self.runs > 0 {
-                self.spent[i].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
-            }
+            self.spent[i].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
         }
         self.runs += 1;
         let plan = &self.compiled.plan;

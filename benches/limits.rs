@@ -1,0 +1,159 @@
+//! Compiled programs against what this machine can do at best, measured in the same run.
+//!
+//! ```text
+//! cargo bench --bench limits
+//! ```
+//!
+//! Contractions are compared with the peak of fused multiply-adds, a fused map over arrays far larger than the
+//! caches with a copy of arrays of the same size. Every figure is the median of interleaved rounds.
+
+use indexmap::IndexMap;
+use std::{path::Path, time::Instant};
+use visage_compiler::{
+    axis::{Axis, Shape},
+    graph::{DType, Graph, Op, ScalarOp, Type},
+    language::{Overrides, Spec},
+    random::RandomKey,
+    system::{Input, Program},
+    training::step_program,
+};
+use visage_kernels::{Isa, memory::measure::peak_gflops, micro_kernels};
+use visage_runtime::{
+    buffer::{Buffer, State},
+    executor::{Executable, ExecuteOptions},
+};
+
+const ROUNDS: usize = 15;
+
+fn main() {
+    for threads in [1, 2] {
+        println!("{threads} thread{}", if threads == 1 { "" } else { "s" });
+        for (m, n, k) in [(4096, 256, 256), (1024, 1024, 1024)] {
+            contraction(threads, (m, n, k));
+        }
+        map(threads);
+    }
+    compilation();
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A program of one input a shape.
+fn program(inputs: &[(&str, Shape)], build: impl FnOnce(&mut Graph, &[visage_compiler::graph::NodeId])) -> Program {
+    let mut graph = Graph::new();
+    let ty = |shape: &Shape| Type::new(DType::F32, shape.clone());
+    let nodes: Vec<_> = inputs.iter().map(|(name, shape)| graph.input(name, ty(shape))).collect();
+    build(&mut graph, &nodes);
+    let input = |shape: &Shape| Input {
+        ty: ty(shape),
+        size_names: Vec::new(),
+        about: String::new(),
+        optional: false,
+        schedule: false,
+    };
+    let outputs = graph.outputs().map(|(name, node)| (name.to_owned(), graph.shape(node).clone())).collect();
+    Program {
+        inputs: inputs.iter().map(|(name, shape)| ((*name).to_owned(), input(shape))).collect(),
+        parameters: IndexMap::new(),
+        outputs,
+        graph,
+    }
+}
+
+fn buffers(inputs: &[(&str, Shape)]) -> IndexMap<String, Buffer> {
+    let numbers = |shape: &Shape| (0..shape.elements()).map(|i| (i % 251) as f32 / 251.0 - 0.5).collect::<Vec<_>>();
+    inputs.iter().map(|(name, shape)| ((*name).to_owned(), Buffer::from_f32(shape.clone(), &numbers(shape)))).collect()
+}
+
+fn executable(program: &Program, threads: usize) -> Executable {
+    let options = ExecuteOptions { threads: Some(threads), ..ExecuteOptions::default() };
+    Executable::new(program, &IndexMap::new(), &options).expect("the program compiles")
+}
+
+/// c[m, n] = max(Σₖ a[m, k] · b[n, k], 0): packing of b, loading of a and storing of c included.
+fn contraction(threads: usize, (m, n, k): (usize, usize, usize)) {
+    let axis = |name, size| (Axis::new(name), size);
+    let inputs = [("a", Shape::new([axis("m", m), axis("k", k)])), ("b", Shape::new([axis("n", n), axis("k", k)]))];
+    let program = program(&inputs, |graph, nodes| {
+        let product = graph.add(Op::Contract { over: vec![Axis::new("k")] }, nodes);
+        let zero = graph.constant(0.0, DType::F32);
+        let result = graph.map(ScalarOp::Max, &[product, zero]);
+        graph.set_output("c", result);
+    });
+    let mut executable = executable(&program, threads);
+    let inputs = buffers(&inputs);
+    let (mut reached, mut peaks) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        executable.forget_profile();
+        for _ in 0..4 {
+            executable.run(&mut State::new(), &inputs, RandomKey::default()).expect("the program runs");
+        }
+        let seconds: f64 = executable.profile().iter().map(|step| step.seconds).sum();
+        reached.push(2e-9 * (m * n * k) as f64 / seconds);
+        peaks.push(peak_gflops(Isa::detect(), threads));
+    }
+    let share = median(reached.iter().zip(&peaks).map(|(reached, peak)| 100.0 * reached / peak).collect());
+    let (reached, peak) = (median(reached), median(peaks));
+    println!("  contraction {m}x{n}x{k}: {reached:.0} of {peak:.0} GFLOP/s, {share:.0} % of peak");
+}
+
+/// y = max(1.5 x + 1.5, 0) over 256 MiB, against a copy of the same arrays.
+fn map(threads: usize) {
+    let elements = 64 << 20;
+    let inputs = [("x", Shape::new([(Axis::new("i"), elements)]))];
+    let program = program(&inputs, |graph, nodes| {
+        let c = graph.constant(1.5, DType::F32);
+        let zero = graph.constant(0.0, DType::F32);
+        let scaled = graph.map(ScalarOp::Mul, &[nodes[0], c]);
+        let shifted = graph.map(ScalarOp::Add, &[scaled, c]);
+        let result = graph.map(ScalarOp::Max, &[shifted, zero]);
+        graph.set_output("y", result);
+    });
+    let mut executable = executable(&program, threads);
+    let inputs = buffers(&inputs);
+    let mut target = vec![0.0_f32; elements];
+    let (mut reached, mut copies) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS.min(7) {
+        executable.forget_profile();
+        executable.run(&mut State::new(), &inputs, RandomKey::default()).expect("the program runs");
+        let seconds: f64 = executable.profile().iter().map(|step| step.seconds).sum();
+        reached.push(8e-9 * elements as f64 / seconds);
+        copies.push(8e-9 * elements as f64 / copy(inputs["x"].as_f32(), &mut target, threads));
+    }
+    let share = median(reached.iter().zip(&copies).map(|(reached, copy)| 100.0 * reached / copy).collect());
+    let (reached, copy) = (median(reached), median(copies));
+    println!("  map over 256 MiB: {reached:.1} of {copy:.1} GB/s, {share:.0} % of a streaming copy");
+}
+
+/// Seconds that a streaming copy takes, in pieces of a page, one half a thread.
+fn copy(from: &[f32], to: &mut [f32], threads: usize) -> f64 {
+    let kernels = micro_kernels(Isa::detect());
+    let piece = from.len() / threads;
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        for (from, to) in from.chunks(piece).zip(to.chunks_mut(piece)) {
+            scope.spawn(move || kernels.copy_past_caches(from, to));
+        }
+    });
+    started.elapsed().as_secs_f64()
+}
+
+/// From the parsed spec of NeRF to machine code of its whole training step.
+fn compilation() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/nerf/nerf.ron");
+    let spec = Spec::load(path).expect("the spec parses");
+    let mut seconds = Vec::new();
+    let mut steps = 0;
+    for _ in 0..7 {
+        let started = Instant::now();
+        let system = spec.system(&Overrides::none()).expect("the spec is right");
+        let step = &system.training.steps["fit"];
+        let step = step_program(&system.losses[&step.loss], step, &system.parameters).expect("it has a gradient");
+        steps = executable(&step.program, 2).profile().len();
+        seconds.push(started.elapsed().as_secs_f64());
+    }
+    println!("NeRF's training step, elaborated, differentiated and compiled: {:.3} s ({steps} steps)", median(seconds));
+}

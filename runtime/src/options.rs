@@ -2,7 +2,7 @@
 //!
 //! A reader takes each option that it knows; what is left over at the end was misspelt.
 
-use crate::command::failure::suggestion;
+use crate::names::suggestion;
 use std::{collections::BTreeMap, path::PathBuf};
 use thiserror::Error;
 use visage_compiler::system::{Call, Value};

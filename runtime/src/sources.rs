@@ -96,7 +96,7 @@ impl Sources {
         for name in folders.keys().filter(|name| !name.is_empty()) {
             if !system.data.contains_key(name) {
                 let known: Vec<&str> = system.data.keys().map(String::as_str).collect();
-                let help = crate::command::failure::suggestion(name, known);
+                let help = crate::names::suggestion(name, known);
                 return Err(SourceError::Unknown(format!("the spec has no data source `{name}`: {help}")));
             }
         }
@@ -140,7 +140,7 @@ impl Sources {
             let (source, field) = place.split_once('.').unwrap_or((place, ""));
             let scene = self.scene(Some(source))?;
             let Some(field) = FIELDS.iter().copied().find(|known| *known == field) else {
-                let help = crate::command::failure::suggestion(field, FIELDS);
+                let help = crate::names::suggestion(field, FIELDS);
                 return Err(SourceError::Unknown(format!("`{source}` has no field `{field}`: {help}")));
             };
             let sizes: Vec<usize> = ty.shape.iter().map(|(_, size)| size).collect();
@@ -242,7 +242,7 @@ pub fn ray_field(field: &str, rays: &Rays, images: &PosedImages, shape: &Shape) 
 impl Scene {
     fn open(name: &str, call: &Call, folder: Option<&Path>, generated: &Path, seed: u64) -> Result<Scene, SourceError> {
         if call.kind != "PosedImages" {
-            let help = crate::command::failure::suggestion(&call.kind, ["PosedImages"]);
+            let help = crate::names::suggestion(&call.kind, ["PosedImages"]);
             return Err(SourceError::Unknown(format!(
                 "data source `{name}`: there is no kind `{}`: {help}",
                 call.kind
@@ -305,7 +305,7 @@ fn ray_options(options: &mut Options, seed: u64) -> Result<RayOptions, OptionErr
 /// The folder of a generated data set, written unless it is there already.
 fn generate(name: &str, call: &Call, parent: &Path) -> Result<PathBuf, SourceError> {
     if call.kind != "GeneratedHead" {
-        let help = crate::command::failure::suggestion(&call.kind, ["GeneratedHead"]);
+        let help = crate::names::suggestion(&call.kind, ["GeneratedHead"]);
         return Err(SourceError::Unknown(format!("data source `{name}`: there is no kind `{}`: {help}", call.kind)));
     }
     let mut options = Options::new(call, &BTreeMap::new());

@@ -15,11 +15,13 @@ mod feed;
 mod grad;
 mod run;
 mod source;
-pub mod table;
 mod train;
 mod weights;
 
-use crate::console::{self, Verbosity};
+use crate::{
+    console::{self, Verbosity},
+    table,
+};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use failure::Outcome;

@@ -17,11 +17,11 @@ use super::{
 };
 use crate::{
     buffer::State,
-    command::table::Table,
     data::DataError,
     media::{Background, Picture, sheet},
     metrics::{psnr, ssim},
     options::Options,
+    table::Table,
 };
 use serde_json::json;
 use visage_compiler::system::Task;

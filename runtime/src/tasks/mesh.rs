@@ -55,7 +55,7 @@ pub fn mesh(
     let has_colour = program.width(&colour) == Some(3);
     if program.width(&density) != Some(1) || (colour_given.is_some() && !has_colour) {
         let wrong = if program.width(&density) == Some(1) { &colour } else { &density };
-        let help = crate::command::failure::suggestion(wrong, program.outputs().collect::<Vec<_>>());
+        let help = crate::names::suggestion(wrong, program.outputs().collect::<Vec<_>>());
         return Err(TaskError::Unsuitable(format!(
             "the task `{name}` has no output `{wrong}` of the right width: {help}"
         )));

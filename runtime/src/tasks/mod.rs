@@ -126,7 +126,7 @@ pub fn drive(
         "Evaluate" => evaluate::evaluate(context, name, task, &mut options, state),
         "Mesh" => mesh::mesh(context, name, task, &mut options, state),
         kind => {
-            let help = crate::command::failure::suggestion(kind, DRIVERS);
+            let help = crate::names::suggestion(kind, DRIVERS);
             Err(TaskError::Unsuitable(format!("the task `{name}`: there is no driver `{kind}`: {help}")))
         }
     }

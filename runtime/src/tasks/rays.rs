@@ -70,7 +70,7 @@ impl Chunked {
         for (input, wanted) in &shared.inputs {
             let Some((field, _)) = fields.iter().find(|(field, _)| field == wanted) else {
                 let known: Vec<&str> = fields.iter().map(|(field, _)| *field).collect();
-                let help = crate::command::failure::suggestion(wanted, known);
+                let help = crate::names::suggestion(wanted, known);
                 return Err(unsuitable(format!("there is no field `{wanted}` for the input `{input}`: {help}")));
             };
             bound.insert(input.clone(), *field);

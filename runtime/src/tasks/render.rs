@@ -80,7 +80,7 @@ impl Renderer {
                 Some(found) if found == width => outputs.push(Some(output)),
                 None if given.is_none() && option != "colour" => outputs.push(None),
                 _ => {
-                    let help = crate::command::failure::suggestion(&output, program.outputs().collect::<Vec<_>>());
+                    let help = crate::names::suggestion(&output, program.outputs().collect::<Vec<_>>());
                     let problem = format!(
                         "the task `{name}`: `{option}` is to be an output with {width} numbers a ray, and `{output}` is none: {help}"
                     );
@@ -233,7 +233,7 @@ fn subject(options: &mut Options) -> Result<Subject, TaskError> {
         Some("views") => PathKind::Views,
         Some(file) if file.ends_with(".json") => PathKind::File(PathBuf::from(file)),
         Some(other) => {
-            let help = crate::command::failure::suggestion(other, ["auto", "orbit", "spiral", "views", "FILE.json"]);
+            let help = crate::names::suggestion(other, ["auto", "orbit", "spiral", "views", "FILE.json"]);
             return Err(options.error(format!("`path` cannot be `{other}`: {help}")).into());
         }
     };

@@ -1,4 +1,4 @@
-//! The spec language: from RON with equations to a checked [`System`](crate::system::System).
+//! The spec language: from RON with equations to a checked [`System`].
 //!
 //! ```text
 //!  text ──document──▶ RON tree ──structure──▶ Spec ──settings, elaborate──▶ System, Program

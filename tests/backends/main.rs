@@ -1,0 +1,6 @@
+//! The processor's code against the reference evaluator: random graphs and, for sizes and values that
+//! those do not reach, graphs written by hand.
+
+mod operations;
+mod products;
+mod support;

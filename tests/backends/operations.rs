@@ -1,0 +1,183 @@
+//! Reductions, scans, views, indexing and draws at sizes beyond one panel.
+
+use crate::support::{Sketch, axes, shape};
+use visage_compiler::{
+    axis::Axis,
+    graph::{Combine, DType, Distribution, NodeId, Op, ScalarOp},
+};
+
+const COMBINES: [Combine; 4] = [Combine::Sum, Combine::Prod, Combine::Max, Combine::Min];
+
+#[test]
+fn reductions() {
+    for over in [&["a"][..], &["b"], &["a", "b"]] {
+        let mut sketch = Sketch::new();
+        let x = sketch.float("x", &[("a", 77), ("b", 35)]);
+        let i = sketch.integer("i", &[("a", 77), ("b", 35)], -9, 10);
+        for combine in COMBINES {
+            for operand in [x, i] {
+                sketch.show(Op::Reduce { combine, axes: axes(over) }, &[operand]);
+            }
+        }
+        for largest in [true, false] {
+            for operand in [x, i] {
+                sketch.show(Op::ArgReduce { largest, axis: Axis::new(over[0]) }, &[operand]);
+            }
+        }
+        sketch.check();
+    }
+}
+
+#[test]
+fn a_long_sum_and_its_gradient() {
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("a", 5003)]);
+    sketch.show(Op::Reduce { combine: Combine::Sum, axes: axes(&["a"]) }, &[x]);
+    sketch.show(Op::Reduce { combine: Combine::Max, axes: axes(&["a"]) }, &[x]);
+    sketch.differentiate();
+    sketch.check();
+}
+
+#[test]
+fn scans_in_both_directions() {
+    for axis in axes(&["a", "b"]) {
+        let mut sketch = Sketch::new();
+        let x = sketch.float("x", &[("a", 130), ("b", 37)]);
+        let i = sketch.integer("i", &[("a", 130), ("b", 37)], -9, 10);
+        for combine in COMBINES {
+            for (exclusive, reverse) in [(false, false), (true, false), (false, true), (true, true)] {
+                // The identity of the largest and smallest integer is infinite, which an integer is not.
+                let integers = !exclusive || matches!(combine, Combine::Sum | Combine::Prod);
+                for operand in [Some(x), integers.then_some(i)].into_iter().flatten() {
+                    sketch.show(Op::Scan { combine, axis, exclusive, reverse }, &[operand]);
+                }
+            }
+        }
+        sketch.check();
+    }
+}
+
+#[test]
+fn gradients_of_scans() {
+    for (exclusive, reverse) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut sketch = Sketch::new();
+        let x = sketch.float("x", &[("a", 40), ("b", 37)]);
+        for combine in [Combine::Sum, Combine::Prod] {
+            sketch.show(Op::Scan { combine, axis: Axis::new("a"), exclusive, reverse }, &[x]);
+        }
+        sketch.differentiate();
+        sketch.check();
+    }
+}
+
+#[test]
+fn sorting_and_searching() {
+    for axis in axes(&["a", "b"]) {
+        let mut sketch = Sketch::new();
+        let x = sketch.float("x", &[("a", 45), ("b", 70)]);
+        let i = sketch.integer("i", &[("a", 45), ("b", 70)], -5, 6);
+        for operand in [x, i] {
+            sketch.show(Op::Sort { axis }, &[operand]);
+            sketch.show(Op::ArgSort { axis }, &[operand]);
+        }
+        let other = if axis == Axis::new("a") { ("b", 70) } else { ("a", 45) };
+        let values = sketch.float("values", &[("c", 9), other]);
+        let sorted = sketch.show(Op::Sort { axis }, &[x]);
+        for right in [false, true] {
+            sketch.show(Op::SearchSorted { axis, right }, &[sorted, values]);
+        }
+        sketch.check();
+    }
+}
+
+#[test]
+fn gathering_and_scattering() {
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("a", 50), ("c", 6)]);
+    // Some positions lie outside.
+    let shared = sketch.integer("shared", &[("p", 90)], -2, 53);
+    let own = sketch.integer("own", &[("p", 90), ("c", 6)], 0, 50);
+    let lanes = sketch.integer("lanes", &[("a", 50), ("q", 4)], -1, 7);
+    sketch.show(Op::Gather { axis: Axis::new("a") }, &[x, shared]);
+    sketch.show(Op::Gather { axis: Axis::new("a") }, &[x, own]);
+    sketch.show(Op::Gather { axis: Axis::new("c") }, &[x, lanes]);
+    let updates = sketch.float("updates", &[("p", 90), ("c", 6)]);
+    let scatter = |size, over: &[&str]| Op::ScatterAdd { axis: Axis::new("s"), size, over: axes(over) };
+    sketch.show(scatter(50, &["p"]), &[updates, shared]);
+    sketch.show(scatter(47, &["p", "c"]), &[updates, own]);
+    sketch.show(scatter(9, &["c"]), &[updates, own]);
+    sketch.show(scatter(50, &[]), &[updates, shared]);
+    sketch.differentiate();
+    sketch.check();
+}
+
+#[test]
+fn views_of_rows_and_of_features() {
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("a", 45), ("b", 34)]);
+    let y = sketch.float("y", &[("a", 20), ("b", 34)]);
+    let z = sketch.float("z", &[("a", 45), ("b", 7)]);
+    let i = sketch.integer("i", &[("a", 45), ("b", 34)], -9, 9);
+    for axis in axes(&["a", "b"]) {
+        sketch.show(Op::Pad { axis, before: 3, after: 35, value: 0.5 }, &[x]);
+        sketch.show(Op::Pad { axis, before: 1, after: 0, value: 3.0 }, &[i]);
+        sketch.show(Op::Slice { axis, start: 2, size: 10, step: 3 }, &[x]);
+        sketch.show(Op::Slice { axis, start: 33, size: 33, step: -1 }, &[x]);
+    }
+    sketch.show(Op::Concat { axis: Axis::new("a") }, &[x, y, x]);
+    sketch.show(Op::Concat { axis: Axis::new("b") }, &[z, x]);
+    sketch.show(Op::Merge { axes: axes(&["a", "b"]), into: Axis::new("m") }, &[x]);
+    let turned = sketch.show(Op::Merge { axes: axes(&["b", "a"]), into: Axis::new("m") }, &[x]);
+    let into = vec![(Axis::new("u"), 9), (Axis::new("v"), 170)];
+    sketch.show(Op::Split { axis: Axis::new("m"), into }, &[turned]);
+    sketch.show(Op::Rename(vec![(Axis::new("a"), Axis::new("r")), (Axis::new("b"), Axis::new("a"))]), &[x]);
+    sketch.show(Op::Spread(shape(&[("s", 3)])), &[x]);
+    sketch.show(Op::Iota { axis: Axis::new("a"), size: 70 }, &[]);
+    sketch.differentiate();
+    sketch.check();
+}
+
+#[test]
+fn draws() {
+    let mut sketch = Sketch::new();
+    let draw = |distribution, stream| Op::Random { distribution, stream, shape: shape(&[("b", 77), ("a", 35)]) };
+    sketch.show(draw(Distribution::Uniform, 3), &[]);
+    sketch.show(draw(Distribution::Normal, 4), &[]);
+    sketch.check();
+    for (name, expected, found) in sketch.run() {
+        let bound = if name.contains("uniform") { 0.0 } else { 1e-5 };
+        for (expected, found) in expected.data.iter().zip(&found.data) {
+            assert!((expected - found).abs() <= bound, "{name}: {found} for {expected}");
+        }
+    }
+}
+
+#[test]
+fn truth_values_and_choices() {
+    let mut sketch = Sketch::new();
+    let sizes = [("a", 50), ("b", 7)];
+    let x = sketch.float("x", &sizes);
+    let y = sketch.float("y", &[("a", 50)]);
+    let (p, q) = (sketch.truth("p", &sizes), sketch.truth("q", &[("b", 7)]));
+    let (i, j) = (sketch.integer("i", &sizes, -4, 5), sketch.integer("j", &sizes, -4, 5));
+    let show = |sketch: &mut Sketch, op, operands: &[NodeId]| sketch.show(Op::Map(op), operands);
+    for op in [ScalarOp::And, ScalarOp::Or] {
+        show(&mut sketch, op, &[p, q]);
+    }
+    show(&mut sketch, ScalarOp::Not, &[p]);
+    for to in [DType::F32, DType::I32, DType::Bool] {
+        for operand in [x, i, p] {
+            show(&mut sketch, ScalarOp::Cast(to), &[operand]);
+        }
+    }
+    show(&mut sketch, ScalarOp::Select, &[p, x, y]);
+    show(&mut sketch, ScalarOp::Select, &[q, i, j]);
+    show(&mut sketch, ScalarOp::Select, &[q, p, q]);
+    for axis in axes(&["a", "b"]) {
+        show(&mut sketch, ScalarOp::NotEqual, &[i, j]);
+        sketch.show(Op::Slice { axis, start: 1, size: 5, step: 1 }, &[p]);
+        sketch.show(Op::Concat { axis }, &[p, p]);
+    }
+    sketch.differentiate();
+    sketch.check();
+}

@@ -1,0 +1,121 @@
+//! Contractions of many shapes, and their gradients.
+
+use crate::support::{Sketch, axes, shape};
+use visage_compiler::{
+    axis::Axis,
+    graph::{Combine, DType, Op, ScalarOp},
+};
+
+fn product(left: &[(&str, usize)], right: &[(&str, usize)], over: &[&str]) {
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", left);
+    let w = sketch.weight("w", right);
+    let scale = sketch.graph.constant(0.1, DType::F32);
+    let product = sketch.add(Op::Contract { over: axes(over) }, &[x, w]);
+    let scaled = sketch.map(ScalarOp::Mul, &[product, scale]);
+    sketch.graph.set_output("product", scaled);
+    sketch.differentiate();
+    sketch.check();
+}
+
+#[test]
+fn skinny_tall_and_odd_matrices() {
+    product(&[("m", 77), ("k", 19)], &[("k", 19), ("n", 33)], &["k"]);
+    product(&[("m", 1), ("k", 50)], &[("k", 50), ("n", 3)], &["k"]);
+    product(&[("k", 5), ("m", 65)], &[("n", 1), ("k", 5)], &["k"]);
+    product(&[("m", 31), ("k", 1)], &[("k", 1), ("n", 2)], &["k"]);
+    product(&[("k", 40)], &[("k", 40)], &["k"]);
+}
+
+#[test]
+fn large_matrices() {
+    product(&[("m", 200), ("k", 300)], &[("k", 300), ("n", 70)], &["k"]);
+}
+
+#[test]
+fn batches_and_general_contractions() {
+    product(&[("b", 3), ("m", 37), ("k", 9)], &[("b", 3), ("k", 9), ("n", 17)], &["k"]);
+    product(&[("m", 37), ("k", 9), ("j", 4)], &[("j", 4), ("n", 17), ("k", 9)], &["k", "j"]);
+    product(&[("m", 40), ("b", 2), ("p", 5), ("k", 6)], &[("k", 6), ("b", 2), ("n", 7), ("q", 3)], &["k"]);
+    product(&[("m", 12)], &[("n", 45)], &[]);
+    product(&[("m", 70), ("k", 8)], &[("m", 70), ("k", 8)], &["m"]);
+}
+
+/// A perceptron over 1000 rows: the gradients of its weights are sums over all of them.
+#[test]
+fn weight_gradients_over_many_rows() {
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("row", 1000), ("in", 7)]);
+    let first = sketch.weight("first", &[("hidden", 33), ("in", 7)]);
+    let bias = sketch.weight("bias", &[("hidden", 33)]);
+    let second = sketch.weight("second", &[("hidden", 33), ("out", 5)]);
+    let zero = sketch.graph.constant(0.0, DType::F32);
+    let hidden = sketch.add(Op::Contract { over: axes(&["in"]) }, &[x, first]);
+    let hidden = sketch.map(ScalarOp::Add, &[hidden, bias]);
+    let hidden = sketch.map(ScalarOp::Max, &[hidden, zero]);
+    let out = sketch.add(Op::Contract { over: axes(&["hidden"]) }, &[hidden, second]);
+    let out = sketch.map(ScalarOp::Sigmoid, &[out]);
+    let mean = sketch.add(Op::Reduce { combine: Combine::Sum, axes: axes(&["row"]) }, &[out]);
+    let scale = sketch.graph.constant(1e-3, DType::F32);
+    let mean = sketch.map(ScalarOp::Mul, &[mean, scale]);
+    sketch.graph.set_output("out", out);
+    sketch.graph.set_output("mean", mean);
+    sketch.differentiate();
+    sketch.check();
+}
+
+fn window(axis: &'static str, position: &'static str, tap: &'static str, stride: usize, dilation: usize) -> Op {
+    let [axis, position, tap] = [axis, position, tap].map(Axis::new);
+    Op::Window { axis, position, tap, taps: 3, stride, dilation }
+}
+
+/// A convolution of an image of 11 × 13 with 3 × 3 taps; its gradient folds.
+#[test]
+fn convolution() {
+    for (stride, dilation) in [(1, 1), (2, 1), (1, 2), (2, 2)] {
+        let mut sketch = Sketch::new();
+        let image = sketch.float("image", &[("b", 2), ("y", 11), ("x", 13), ("c", 5)]);
+        let taps = sketch.weight("taps", &[("n", 6), ("c", 5), ("ty", 3), ("tx", 3)]);
+        let pad = |axis| Op::Pad { axis: Axis::new(axis), before: 1, after: 1, value: 0.0 };
+        let padded = sketch.add(pad("y"), &[image]);
+        let padded = sketch.add(pad("x"), &[padded]);
+        let tall = sketch.add(window("y", "v", "ty", stride, dilation), &[padded]);
+        let wide = sketch.add(window("x", "u", "tx", stride, dilation), &[tall]);
+        sketch.show(Op::Contract { over: axes(&["c", "ty", "tx"]) }, &[wide, taps]);
+        sketch.differentiate();
+        sketch.check();
+    }
+}
+
+#[test]
+fn fold() {
+    for (stride, dilation) in [(1, 1), (2, 1), (3, 2)] {
+        let mut sketch = Sketch::new();
+        let x = sketch.float("x", &[("p", 40), ("c", 3), ("t", 4)]);
+        let [axis, position, tap] = ["a", "p", "t"].map(Axis::new);
+        let size = 39 * stride + 3 * dilation + 2;
+        sketch.show(Op::Fold { axis, size, position, tap, stride, dilation }, &[x]);
+        sketch.differentiate();
+        sketch.check();
+    }
+}
+
+/// Attention: a product of two computed values, a softmax over the axis that the next product sums.
+#[test]
+fn attention() {
+    let mut sketch = Sketch::new();
+    let query = sketch.float("query", &[("head", 2), ("q", 35), ("d", 8)]);
+    let keys = sketch.float("keys", &[("head", 2), ("s", 41), ("d", 8)]);
+    let values = sketch.float("values", &[("head", 2), ("s", 41), ("e", 6)]);
+    let scores = sketch.add(Op::Contract { over: axes(&["d"]) }, &[query, keys]);
+    let top = sketch.add(Op::Reduce { combine: Combine::Max, axes: axes(&["s"]) }, &[scores]);
+    let top = sketch.map(ScalarOp::Stop, &[top]);
+    let shifted = sketch.map(ScalarOp::Sub, &[scores, top]);
+    let powers = sketch.map(ScalarOp::Exp, &[shifted]);
+    let total = sketch.add(Op::Reduce { combine: Combine::Sum, axes: axes(&["s"]) }, &[powers]);
+    let weights = sketch.map(ScalarOp::Div, &[powers, total]);
+    sketch.show(Op::Contract { over: axes(&["s"]) }, &[weights, values]);
+    sketch.differentiate();
+    sketch.check();
+    assert_eq!(sketch.graph.shape(weights), &shape(&[("head", 2), ("q", 35), ("s", 41)]));
+}

@@ -1,0 +1,225 @@
+//! Graphs with their values, and what it means that a backend computes them.
+
+use indexmap::IndexMap;
+use visage_compiler::{
+    autodiff::gradients,
+    axis::{Axis, Shape},
+    generate::Dice,
+    graph::{Combine, DType, Graph, NodeId, Op, ScalarOp, Type},
+    random::RandomKey,
+    reference::{Feeds, Rounding, evaluate, evaluate_rounded},
+    system::{Input, Program},
+    tensor::Tensor,
+};
+use visage_runtime::{
+    buffer::{Buffer, State},
+    executor::{Contraction, Device, Executable, ExecuteOptions},
+};
+
+/// A shape from names and sizes.
+pub fn shape(axes: &[(&str, usize)]) -> Shape {
+    axes.iter().map(|(name, size)| (Axis::new(name), *size)).collect()
+}
+
+/// Axes from their names.
+pub fn axes(names: &[&str]) -> Vec<Axis> {
+    names.iter().map(|name| Axis::new(name)).collect()
+}
+
+/// A graph that is written by hand, with values for its leaves.
+pub struct Sketch {
+    pub graph: Graph,
+    pub feeds: Feeds,
+    dice: Dice,
+    floats: Vec<NodeId>,
+}
+
+impl Sketch {
+    pub fn new() -> Sketch {
+        Sketch { graph: Graph::new(), feeds: Feeds::default(), dice: Dice::new(7), floats: Vec::new() }
+    }
+
+    /// An input with these elements.
+    pub fn given(&mut self, name: &str, dtype: DType, shape: Shape, data: Vec<f64>) -> NodeId {
+        let data = data.into_iter().map(|x| dtype.round(x)).collect();
+        self.feeds.inputs.insert(name.to_owned(), Tensor::new(dtype, shape.clone(), data));
+        self.graph.input(name, Type::new(dtype, shape))
+    }
+
+    fn drawn(&mut self, shape: &Shape, low: f64, high: f64) -> Vec<f64> {
+        (0..shape.elements()).map(|_| self.dice.between(low, high)).collect()
+    }
+
+    /// An input of numbers in [−1, 1).
+    pub fn float(&mut self, name: &str, sizes: &[(&str, usize)]) -> NodeId {
+        let shape = shape(sizes);
+        let data = self.drawn(&shape, -1.0, 1.0);
+        let node = self.given(name, DType::F32, shape, data);
+        self.floats.push(node);
+        node
+    }
+
+    /// A parameter of numbers in [−1, 1).
+    pub fn weight(&mut self, name: &str, sizes: &[(&str, usize)]) -> NodeId {
+        let shape = shape(sizes);
+        let data = self.drawn(&shape, -1.0, 1.0).into_iter().map(|x| DType::F32.round(x)).collect();
+        self.feeds.parameters.insert(name.to_owned(), Tensor::new(DType::F32, shape.clone(), data));
+        let node = self.graph.parameter(name, Type::new(DType::F32, shape));
+        self.floats.push(node);
+        node
+    }
+
+    /// An input of whole numbers in [low, high).
+    pub fn integer(&mut self, name: &str, sizes: &[(&str, usize)], low: i32, high: i32) -> NodeId {
+        let shape = shape(sizes);
+        let data = self.drawn(&shape, f64::from(low), f64::from(high)).into_iter().map(f64::floor).collect();
+        self.given(name, DType::I32, shape, data)
+    }
+
+    /// An input of truth values.
+    pub fn truth(&mut self, name: &str, sizes: &[(&str, usize)]) -> NodeId {
+        let shape = shape(sizes);
+        let data = self.drawn(&shape, 0.0, 2.0).into_iter().map(f64::floor).collect();
+        self.given(name, DType::Bool, shape, data)
+    }
+
+    pub fn add(&mut self, op: Op, operands: &[NodeId]) -> NodeId {
+        self.graph.add(op, operands)
+    }
+
+    pub fn map(&mut self, op: ScalarOp, operands: &[NodeId]) -> NodeId {
+        self.graph.map(op, operands)
+    }
+
+    /// An operation that is an output under its own listing.
+    pub fn show(&mut self, op: Op, operands: &[NodeId]) -> NodeId {
+        let count = self.graph.outputs().count();
+        let name = format!("{count}: {op}");
+        let node = self.graph.add(op, operands);
+        self.graph.set_output(&name, node);
+        node
+    }
+
+    /// Adds the gradients of a smooth function of all outputs with respect to all floating-point leaves.
+    pub fn differentiate(&mut self) {
+        let outputs: Vec<NodeId> = self.graph.outputs().map(|(_, node)| node).collect();
+        let mut loss = self.graph.constant(0.0, DType::F32);
+        for output in outputs.into_iter().filter(|node| self.graph.ty(*node).dtype == DType::F32).collect::<Vec<_>>() {
+            let bent = self.graph.map(ScalarOp::Sin, &[output]);
+            let all = self.graph.shape(output).axes().collect();
+            let term = self.graph.add(Op::Reduce { combine: Combine::Sum, axes: all }, &[bent]);
+            loss = self.graph.map(ScalarOp::Add, &[loss, term]);
+        }
+        for (k, gradient) in gradients(&mut self.graph, loss, &self.floats).unwrap().into_iter().enumerate() {
+            self.graph.set_output(&format!("gradient {k}"), gradient);
+        }
+    }
+
+    /// Checks every way to run the graph.
+    pub fn check(&self) {
+        check(&self.graph, &self.feeds, &ways());
+    }
+
+    /// The outputs as the evaluator has them, and as the processor does, fused.
+    pub fn run(&self) -> Vec<(String, Tensor, Tensor)> {
+        let expected = evaluate_rounded(&self.graph, &self.feeds, key(), Rounding::AsTyped).unwrap();
+        let found = run(&self.graph, &self.feeds, &ExecuteOptions { threads: Some(1), ..ExecuteOptions::default() });
+        let pair = |(name, expected): (String, Tensor)| {
+            let found = found[&name].to_tensor().reordered(expected.shape());
+            (name, expected, found)
+        };
+        expected.into_iter().map(pair).collect()
+    }
+}
+
+fn key() -> RandomKey {
+    RandomKey::default()
+}
+
+/// Every way to run a program, on one thread.
+pub fn ways() -> Vec<ExecuteOptions> {
+    let way = |fuse, contraction| ExecuteOptions { device: Device::Cpu, threads: Some(1), fuse, contraction };
+    vec![
+        way(true, Contraction::MicroKernel),
+        way(false, Contraction::MicroKernel),
+        way(true, Contraction::Cranelift),
+        way(false, Contraction::Cranelift),
+    ]
+}
+
+/// The outputs of a graph on a device.
+pub fn run(graph: &Graph, feeds: &Feeds, options: &ExecuteOptions) -> IndexMap<String, Buffer> {
+    let mut inputs = IndexMap::new();
+    let mut parameters = IndexMap::new();
+    let mut values = IndexMap::new();
+    let mut state = State::new();
+    for id in graph.ids() {
+        let ty = graph.ty(id);
+        match graph.op(id) {
+            Op::Input(name) => {
+                let given = Input {
+                    ty: ty.clone(),
+                    size_names: ty.shape.axes().map(|axis| axis.to_string()).collect(),
+                    about: String::new(),
+                    optional: false,
+                    schedule: false,
+                };
+                inputs.insert(name.clone(), given);
+                values.insert(name.clone(), Buffer::from_tensor(&feeds.inputs[name], &ty.shape));
+            }
+            Op::Parameter(name) => {
+                parameters.insert(name.clone(), id);
+                state.insert(name.clone(), Buffer::from_tensor(&feeds.parameters[name], &ty.shape));
+            }
+            _ => {}
+        }
+    }
+    let outputs = graph.outputs().map(|(name, id)| (name.to_owned(), graph.shape(id).clone())).collect();
+    let program = Program { graph: graph.clone(), inputs, parameters, outputs };
+    let mut executable =
+        Executable::new(&program, &IndexMap::new(), options).unwrap_or_else(|error| panic!("{error}\n{graph}"));
+    executable.run(&mut state, &values, key()).unwrap_or_else(|error| panic!("{error}\n{graph}"))
+}
+
+fn norm(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// Checks that a graph gives the values of the reference evaluator each way, and to the bit the same with
+/// two threads as with one.
+///
+/// What a backend may be off by is a multiple of what rounding each operation perfectly costs.
+pub fn check(graph: &Graph, feeds: &Feeds, ways: &[ExecuteOptions]) {
+    let exact = evaluate(graph, feeds, key()).unwrap();
+    let typed = evaluate_rounded(graph, feeds, key(), Rounding::AsTyped).unwrap();
+    for way in ways {
+        let one = run(graph, feeds, way);
+        let two = run(graph, feeds, &ExecuteOptions { threads: Some(2), ..*way });
+        for (name, typed) in &typed {
+            let ty = &typed.ty;
+            assert!(one[name] == two[name], "`{name}` depends on the number of threads, {way:?}\n{graph}");
+            let found = one[name].to_tensor().reordered(&ty.shape).data;
+            if !ty.dtype.is_float() {
+                let differing = found.iter().zip(&typed.data).position(|(found, typed)| found != typed);
+                if let Some(k) = differing {
+                    panic!("`{name}`, element {k}: {} for {}, {way:?}\n{graph}", found[k], typed.data[k]);
+                }
+                continue;
+            }
+            let exact = &exact[name].data;
+            let finite = |k: &usize| exact[*k].is_finite() && typed.data[*k].is_finite();
+            let all: Vec<usize> = (0..found.len()).filter(finite).collect();
+            let error = norm(all.iter().map(|k| found[*k] - exact[*k]));
+            let rounding = norm(all.iter().map(|k| typed.data[*k] - exact[*k]));
+            let scale = norm(all.iter().map(|k| exact[*k])) + 0.1 * (all.len() as f64).sqrt();
+            assert!(
+                error <= 20.0 * rounding + 1e-5 * scale,
+                "`{name}` is off by {error:e} of {scale:e}, where rounding costs {rounding:e}, {way:?}\n{graph}"
+            );
+            for k in (0..found.len()).filter(|k| !finite(k)) {
+                let same = found[k] == typed.data[k] || found[k].is_nan() && typed.data[k].is_nan();
+                assert!(same, "`{name}`, element {k}: {} for {}, {way:?}\n{graph}", found[k], typed.data[k]);
+            }
+        }
+    }
+}

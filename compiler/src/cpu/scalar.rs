@@ -162,8 +162,7 @@ impl Emitter<'_> {
                 let (one, minus_one) = (splat(b, 1.0, DType::F32), splat(b, -1.0, DType::F32));
                 let positive = b.ins().fcmp(FloatCC::GreaterThan, x[0], zero);
                 let negative = b.ins().fcmp(FloatCC::LessThan, x[0], zero);
-                // Zeros and NaN stay what they are.
-                let rest = select(b, negative, minus_one, x[0]);
+                let rest = select(b, negative, minus_one, zero);
                 select(b, positive, one, rest)
             }
             ScalarOp::Sqrt => b.ins().sqrt(x[0]),

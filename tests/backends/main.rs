@@ -3,4 +3,6 @@
 
 mod operations;
 mod products;
+mod random;
+mod scalars;
 mod support;

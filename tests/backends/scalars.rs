@@ -1,0 +1,60 @@
+//! Every scalar operation, element by element, at ordinary and at special values.
+
+use crate::support::{Sketch, shape};
+use visage_compiler::graph::{DType, Op, ScalarOp};
+
+fn pairs(values: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    values.iter().flat_map(|x| values.iter().map(move |y| (*x, *y))).unzip()
+}
+
+/// Every operation on one or two numbers that takes them.
+fn sketch(dtype: DType, values: &[f64]) -> Sketch {
+    let mut sketch = Sketch::new();
+    let (left, right) = pairs(values);
+    let axes = shape(&[("k", left.len())]);
+    let x = sketch.given("x", dtype, axes.clone(), left);
+    let y = sketch.given("y", dtype, axes, right);
+    for op in ScalarOp::ALL {
+        let operands = &[x, y][..op.arity().min(2)];
+        if sketch.graph.clone().try_add(Op::Map(op), operands).is_ok() {
+            sketch.show(Op::Map(op), operands);
+        }
+    }
+    for to in [DType::I32, DType::Bool] {
+        sketch.show(Op::Map(ScalarOp::Cast(to)), &[x]);
+    }
+    sketch
+}
+
+fn check(sketch: &Sketch) {
+    let operand = |name: &str, k: usize| sketch.feeds.inputs[name].data[k];
+    let mut wrong = Vec::new();
+    for (name, expected, found) in sketch.run() {
+        for (k, (expected, found)) in expected.data.iter().zip(&found.data).enumerate() {
+            let close = (expected - found).abs() <= 1e-6 + 4e-6 * expected.abs();
+            if !(close || expected == found || expected.is_nan() && found.is_nan()) {
+                wrong.push(format!("{name} of {}, {}: {found} for {expected}", operand("x", k), operand("y", k)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} elements:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn ordinary_numbers() {
+    check(&sketch(DType::F32, &[-7.5, -2.5, -1.0, -0.7, -0.1, -1e-4, 1e-4, 0.3, 0.5, 1.0, 1.5, 2.0, 3.7, 12.0]));
+}
+
+#[test]
+fn special_numbers() {
+    check(&sketch(
+        DType::F32,
+        &[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 0.0, 1.0, -1.0, 0.5, -2.5, 88.0, -104.0, 1e30, -3e9],
+    ));
+}
+
+#[test]
+fn whole_numbers() {
+    let ends = [f64::from(i32::MIN), f64::from(i32::MAX)];
+    check(&sketch(DType::I32, &[-7.0, -3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, 7.0, 100_000.0, ends[0], ends[1]]));
+}

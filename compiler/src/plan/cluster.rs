@@ -97,13 +97,17 @@ impl Builder<'_> {
             }
         }
         let rows = preferred(self.graph, node, &self.demands, &self.axes);
-        let shape = |axis: &Axis| {
-            self.graph.operands(node).iter().chain([&node]).find_map(|id| self.graph.shape(*id).size(*axis))
+        let accumulates = !is_rowwise(self.graph, node, &rows);
+        // Rows that are summed over are the operands'; others are the node's own.
+        let operands = self.graph.operands(node);
+        let size = |axis: Axis| {
+            let of = |id: &NodeId| self.graph.shape(*id).size(axis);
+            let own = of(&node).filter(|_| !accumulates);
+            own.or_else(|| operands.iter().find_map(of)).unwrap_or(1)
         };
-        let sized = rows.iter().map(|axis| (*axis, shape(axis).unwrap_or(1))).collect();
+        let sized = rows.iter().map(|axis| (*axis, size(*axis))).collect();
         self.clusters.push(Cluster { rows: sized, members: Vec::new() });
         self.reads.push(FxHashSet::default());
-        let accumulates = !is_rowwise(self.graph, node, &rows);
         self.join(node, self.clusters.len() - 1, rows, accumulates);
     }
 
@@ -143,6 +147,16 @@ impl Builder<'_> {
             names = Some(rows);
         }
         let rows = names?;
+        // What is gathered is looked up across rows, and an axis of the same name may have another size.
+        let gathered = matches!(graph.op(node), Op::Gather { axis }
+            if rows.contains(axis) && self.of.get(&path(graph, graph.operands(node)[0]).base) == Some(&cluster));
+        let resized = rows
+            .iter()
+            .zip(&self.clusters[cluster].rows)
+            .any(|(row, (_, size))| graph.shape(node).size(*row).is_some_and(|own| own != *size));
+        if gathered || resized {
+            return None;
+        }
         // What readers agree on is worth a kernel of its own.
         if let Some(wish) = self.demands.rows(node)
             && wish != rows
@@ -258,7 +272,9 @@ impl Builder<'_> {
                     Contraction::Rows { x, .. } if x != position && matches!(self.graph.op(*member), Op::Contract { .. })
                 );
                 let rows = rows_through(self.graph, &path, &self.rows_at[&path.base]);
+                let gathered = matches!(self.graph.op(*member), Op::Gather { .. }) && position == 0;
                 !weights
+                    && !gathered
                     && !self.accumulating.contains(&path.base)
                     && rows.as_deref() == Some(&self.rows_at[member][..])
             })

@@ -147,7 +147,9 @@ impl Builder<'_, '_> {
                 Op::Iota { .. } => unreachable!("simplified: a gather from an iota is its index"),
                 _ => self.planner.plain(&path),
             };
-            let (size, stride) = strided.get(axis).unwrap_or((0, 0));
+            // A repeated axis has no stride, but it has an end.
+            let size = graph.shape(source).size(axis).unwrap_or(0);
+            let stride = strided.get(axis).map_or(0, |(_, stride)| stride);
             let split = |row: bool| {
                 let kept = strided.axes.iter().filter(move |(a, ..)| rows.contains(a) == row && *a != axis);
                 kept.map(|(a, _, stride)| (*a, *stride)).collect::<Vec<_>>()

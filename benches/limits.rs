@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! cargo bench --bench limits
+//! cargo bench --bench limits -- contraction    # only the part of this name: contraction, map or compilation
 //! ```
 //!
 //! Contractions are compared with the peak of fused multiply-adds, a fused map over arrays far larger than the
 //! caches with a copy of arrays of the same size. Every figure is the median of interleaved rounds.
 
 use indexmap::IndexMap;
+use memmap2::MmapMut;
 use std::{path::Path, time::Instant};
 use visage_compiler::{
     axis::{Axis, Shape},
@@ -26,14 +28,22 @@ use visage_runtime::{
 const ROUNDS: usize = 15;
 
 fn main() {
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
     for threads in [1, 2] {
         println!("{threads} thread{}", if threads == 1 { "" } else { "s" });
-        for (m, n, k) in [(4096, 256, 256), (1024, 1024, 1024)] {
-            contraction(threads, (m, n, k));
+        if wanted("contraction") {
+            for (m, n, k) in [(4096, 256, 256), (1024, 1024, 1024)] {
+                contraction(threads, (m, n, k));
+            }
         }
-        map(threads);
+        if wanted("map") {
+            map(threads);
+        }
     }
-    compilation();
+    if wanted("compilation") {
+        compilation();
+    }
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -114,14 +124,18 @@ fn map(threads: usize) {
     });
     let mut executable = executable(&program, threads);
     let inputs = buffers(&inputs);
-    let mut target = vec![0.0_f32; elements];
+    // In large pages, as the arena of a program is.
+    let mut target = MmapMut::map_anon(4 * elements).expect("there is memory");
+    #[cfg(target_os = "linux")]
+    let _ = target.advise(memmap2::Advice::HugePage);
     let (mut reached, mut copies) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS.min(7) {
         executable.forget_profile();
         executable.run(&mut State::new(), &inputs, RandomKey::default()).expect("the program runs");
         let seconds: f64 = executable.profile().iter().map(|step| step.seconds).sum();
         reached.push(8e-9 * elements as f64 / seconds);
-        copies.push(8e-9 * elements as f64 / copy(inputs["x"].as_f32(), &mut target, threads));
+        copies
+            .push(8e-9 * elements as f64 / copy(inputs["x"].as_f32(), bytemuck::cast_slice_mut(&mut target), threads));
     }
     let share = median(reached.iter().zip(&copies).map(|(reached, copy)| 100.0 * reached / copy).collect());
     let (reached, copy) = (median(reached), median(copies));

@@ -25,7 +25,10 @@ mod neon;
 mod portable;
 
 use crate::pack::{LoadPanel, PackStrips, StorePanel, TransposePanel, UntransposePanel};
-use crate::{Isa, LANES, memory::CopyStreaming};
+use crate::{
+    Isa, LANES,
+    memory::{CopyStreaming, PrefetchRows, Settle},
+};
 
 /// Computes one tile: `C[n][row] (+)= Σₖ W[n][k] · X[k][row]`, `n < height`, `row < 32`.
 ///
@@ -73,6 +76,10 @@ pub struct MicroKernels {
     pub store_panel: StorePanel,
     /// Copies to memory that will not be read soon.
     pub copy_streaming: CopyStreaming,
+    /// Ends streaming copies: what they wrote is there for other threads.
+    pub settle: Settle,
+    /// Asks for rows that are needed soon.
+    pub prefetch_rows: PrefetchRows,
 }
 
 /// The kernels of an instruction set.
@@ -176,6 +183,8 @@ macro_rules! table {
             load_panel: $crate::pack::load_panel::<$tiles>,
             store_panel: $crate::pack::store_panel::<$tiles>,
             copy_streaming: <$tiles as $crate::pack::Tiles>::COPY_STREAMING,
+            settle: <$tiles as $crate::pack::Tiles>::SETTLE,
+            prefetch_rows: <$tiles as $crate::pack::Tiles>::PREFETCH_ROWS,
         };
     };
 }

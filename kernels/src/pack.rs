@@ -13,7 +13,10 @@ pub(crate) mod neon;
 pub(crate) mod portable;
 
 use crate::contract::{MicroKernels, assert_panel, strips};
-use crate::{LANES, memory::CopyStreaming};
+use crate::{
+    LANES,
+    memory::{CopyStreaming, PrefetchRows, Settle},
+};
 
 /// Packs a matrix into strips: `out[strip][step][m] = w[n * n_stride + k * k_stride]`.
 ///
@@ -113,6 +116,12 @@ pub(crate) trait Tiles {
 
     /// The streaming copy of the instruction set.
     const COPY_STREAMING: CopyStreaming;
+
+    /// What ends streaming copies.
+    const SETTLE: Settle;
+
+    /// The hint about rows that are needed next.
+    const PREFETCH_ROWS: PrefetchRows;
 
     /// Writes `cols` lines of `width`: `to[c * to_stride + r] = from[r * from_stride + c]` for `r < rows`, and zero
     /// for `rows <= r < width`.

@@ -240,6 +240,18 @@ fn streaming_copies_copy_at_any_alignment() {
 }
 
 #[test]
+fn prefetches_take_any_address_and_change_nothing() {
+    let kept = values(64, 1);
+    for isa in Isa::available() {
+        for (first, write) in [(kept.as_ptr(), 0), (kept.as_ptr(), 1), (std::ptr::null(), 0), (std::ptr::null(), 1)] {
+            // SAFETY: a prefetch needs no valid address.
+            unsafe { (micro_kernels(isa).prefetch_rows)(4, 40, first, 1 << 20, write) };
+        }
+    }
+    assert_eq!(kept, values(64, 1));
+}
+
+#[test]
 fn kernels_of_absent_instruction_sets_are_refused() {
     for isa in Isa::ALL.into_iter().filter(|isa| !isa.is_available()) {
         assert!(std::panic::catch_unwind(|| micro_kernels(isa)).is_err(), "{isa}");

@@ -21,7 +21,9 @@ pub(super) fn rows(
     (c, c_stride): (&Access, usize),
 ) {
     let packed = e.base(Source::Buffer(weights));
-    for (start, height) in strips(n, e.micro.max_strip) {
+    let all = strips(n, e.micro.max_strip);
+    let (ahead, parts) = (std::mem::take(&mut e.ahead), all.len());
+    for (part, (start, height)) in all.enumerate() {
         let w = e.b.ins().iadd_imm_s(packed, (start * k * 4) as i64);
         e.panels(&mut |e| {
             let from = e.address(x);
@@ -30,6 +32,7 @@ pub(super) fn rows(
             let depth = e.b.ins().iconst(I64, k as i64);
             tile(e, height, depth, (w, from, x_stride), (to, c_stride), false);
         });
+        super::stage::prefetch(e, &ahead, part, parts);
     }
 }
 

@@ -43,6 +43,8 @@ pub(super) struct Emitter<'a> {
     pub panel: Value,
     /// The indices of the loops around the current place.
     pub indices: FxHashMap<Axis, Value>,
+    /// What the next tile will move to and from memory, until a contraction has asked for it.
+    pub ahead: Vec<super::stage::Traffic>,
 }
 
 /// Flags of every access: generated addresses are valid, alignment is not promised.
@@ -88,6 +90,7 @@ impl<'a> Emitter<'a> {
             panel_count: zero,
             panel: zero,
             indices: FxHashMap::default(),
+            ahead: super::stage::traffic(kernel),
         };
         emitter.between(begin, end, &mut |e, tile| {
             e.first_panel = e.b.ins().imul_imm_s(tile, kernel.tile_panels as i64);
@@ -99,6 +102,10 @@ impl<'a> Emitter<'a> {
                 e.stage(stage);
             }
         });
+        if kernel.stages.iter().any(|stage| matches!(stage, Stage::Stream { .. })) {
+            let settle = emitter.micro.settle as usize;
+            super::library::call(&mut emitter, settle, &[]);
+        }
         emitter.b.ins().return_(&[]);
         emitter.b.seal_all_blocks();
         emitter.b.finalize(frontend);

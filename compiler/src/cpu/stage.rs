@@ -9,7 +9,7 @@ use super::{
 use crate::{
     axis::Axis,
     graph::{Combine, DType},
-    plan::{Access, BufferId, Expression, LANES, Loop, Stage, Store, identity_bits},
+    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Stage, Store, identity_bits},
 };
 use cranelift_codegen::ir::{
     InstBuilder, Value,
@@ -92,7 +92,7 @@ fn current(e: &mut Emitter<'_>, loops: &[(Axis, usize)]) -> Vec<Value> {
 /// The stride from row to row and from feature to feature where rows, and features, have one each and
 /// features lie side by side: what the panel copies of the micro-kernels take.
 fn matrix(
-    e: &Emitter<'_>,
+    kernel: &Kernel,
     row_strides: &[(Axis, isize)],
     (loops, strides): (&[(Axis, usize)], &[isize]),
     tile: &Access,
@@ -106,7 +106,7 @@ fn matrix(
     }
     let mut row: Option<isize> = None;
     let mut inner = 1;
-    for ((_, size), (_, stride)) in e.kernel.rows.iter().zip(row_strides).rev() {
+    for ((_, size), (_, stride)) in kernel.rows.iter().zip(row_strides).rev() {
         let unit = *row.get_or_insert(*stride);
         if *stride != unit * inner {
             return None;
@@ -115,6 +115,49 @@ fn matrix(
     }
     let row = usize::try_from(row?).ok()?;
     (row >= feature as usize && feature > 1).then_some((row, feature as usize))
+}
+
+/// Rows of a stored value that every tile reads or writes through [`matrix`].
+#[derive(Clone, Copy)]
+pub(super) struct Traffic {
+    buffer: BufferId,
+    offset: isize,
+    stride: usize,
+    features: usize,
+    writes: bool,
+}
+
+/// What the tiles of a kernel move between row-major values and tile memory.
+pub(super) fn traffic(kernel: &Kernel) -> Vec<Traffic> {
+    let of = |stage: &Stage| match stage {
+        Stage::Load { source, offset, row_strides, loops, strides, target } => {
+            let (stride, features) = matrix(kernel, row_strides, (loops, strides), target)?;
+            Some(Traffic { buffer: *source, offset: *offset, stride, features, writes: false })
+        }
+        Stage::Save { source, loops, strides, row_strides, target } => {
+            let (stride, features) = matrix(kernel, row_strides, (loops, strides), source)?;
+            Some(Traffic { buffer: *target, offset: 0, stride, features, writes: true })
+        }
+        _ => None,
+    };
+    kernel.stages.iter().filter_map(of).collect()
+}
+
+/// Asks for a part of what the next tile will move, the `part`-th of `parts`: memory works while this tile computes.
+pub(super) fn prefetch(e: &mut Emitter<'_>, traffic: &[Traffic], part: usize, parts: usize) {
+    let rows = e.kernel.tile_panels * LANES;
+    let (first, end) = (part * rows / parts, (part + 1) * rows / parts);
+    for entry in traffic.iter().filter(|_| first < end) {
+        let start = e.base(crate::plan::Source::Buffer(entry.buffer));
+        let tile = e.b.ins().imul_imm_s(e.first_panel, (LANES * entry.stride * 4) as i64);
+        let start = e.b.ins().iadd(start, tile);
+        let distance = (rows + first) * entry.stride * 4;
+        let start = e.b.ins().iadd_imm_s(start, distance as i64 + entry.offset as i64 * 4);
+        let (count, features, stride) = (e.word(end - first), e.word(entry.features), e.word(entry.stride));
+        let writes = e.word(usize::from(entry.writes));
+        let function = e.micro.prefetch_rows as usize;
+        library::call(e, function, &[count, features, start, stride, writes]);
+    }
 }
 
 fn load(
@@ -127,7 +170,7 @@ fn load(
 ) {
     let start = e.base(crate::plan::Source::Buffer(source));
     let start = e.b.ins().iadd_imm_s(start, (offset * 4) as i64);
-    if let Some((stride, features)) = matrix(e, row_strides, (loops, strides), target) {
+    if let Some((stride, features)) = matrix(e.kernel, row_strides, (loops, strides), target) {
         return e.panels(&mut |e| {
             let (rows, first) = (e.valid_lanes(), e.first_row());
             let distance = e.b.ins().imul_imm_s(first, (stride * 4) as i64);
@@ -171,7 +214,7 @@ fn save(
     target: BufferId,
 ) {
     let start = e.base(crate::plan::Source::Buffer(target));
-    if let Some((stride, features)) = matrix(e, row_strides, (loops, strides), source) {
+    if let Some((stride, features)) = matrix(e.kernel, row_strides, (loops, strides), source) {
         return e.panels(&mut |e| {
             let (rows, first) = (e.valid_lanes(), e.first_row());
             let distance = e.b.ins().imul_imm_s(first, (stride * 4) as i64);

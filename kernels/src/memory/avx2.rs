@@ -18,6 +18,5 @@ pub(crate) unsafe extern "C" fn copy_streaming(count: usize, from: *const f32, t
             _mm256_stream_ps(to.add(start), _mm256_loadu_ps(from.add(start)));
         }
         std::ptr::copy_nonoverlapping(from.add(head + body), to.add(head + body), count - head - body);
-        _mm_sfence();
     }
 }

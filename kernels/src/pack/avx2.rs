@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Shape, Tiles};
-use crate::memory::{CopyStreaming, avx2};
+use crate::memory::{CopyStreaming, PrefetchRows, Settle, avx2, prefetch_rows_x86, settle_x86};
 
 /// The tiles of AVX2.
 pub(crate) struct Avx2;
@@ -13,6 +13,8 @@ const SIDE: usize = 8;
 impl Tiles for Avx2 {
     const SIDE: usize = SIDE;
     const COPY_STREAMING: CopyStreaming = avx2::copy_streaming;
+    const SETTLE: Settle = settle_x86;
+    const PREFETCH_ROWS: PrefetchRows = prefetch_rows_x86;
 
     unsafe fn transpose(tile: Shape, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: the caller's contract.

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Shape, Tiles};
-use crate::memory::{CopyStreaming, avx512};
+use crate::memory::{CopyStreaming, PrefetchRows, Settle, avx512, prefetch_rows_x86, settle_x86};
 
 /// The tiles of AVX-512.
 pub(crate) struct Avx512;
@@ -13,6 +13,8 @@ const SIDE: usize = 16;
 impl Tiles for Avx512 {
     const SIDE: usize = SIDE;
     const COPY_STREAMING: CopyStreaming = avx512::copy_streaming;
+    const SETTLE: Settle = settle_x86;
+    const PREFETCH_ROWS: PrefetchRows = prefetch_rows_x86;
 
     unsafe fn transpose(tile: Shape, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         // SAFETY: the caller's contract.
@@ -32,6 +34,10 @@ fn first(count: usize) -> __mmask16 {
 
 #[target_feature(enable = "avx512f")]
 unsafe fn transpose(tile: Shape, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    if tile.rows == SIDE && tile.cols == SIDE && tile.width == SIDE {
+        // SAFETY: the caller's contract, for a whole tile.
+        return unsafe { transpose_whole(from, from_stride, to, to_stride) };
+    }
     let mut rows = [_mm512_setzero_ps(); SIDE];
     for (row, lanes) in rows.iter_mut().enumerate() {
         let mask = if row < tile.rows { first(tile.cols) } else { 0 };
@@ -43,6 +49,20 @@ unsafe fn transpose(tile: Shape, from: *const f32, from_stride: usize, to: *mut 
         let mask = if col < tile.cols { first(tile.width) } else { 0 };
         // SAFETY: as above.
         unsafe { _mm512_mask_storeu_ps(to.wrapping_add(col * to_stride), mask, lanes) };
+    }
+}
+
+/// A tile without edges, which most are: masks cost more than the transpose itself.
+#[target_feature(enable = "avx512f")]
+unsafe fn transpose_whole(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+    let mut rows = [_mm512_setzero_ps(); SIDE];
+    for (row, lanes) in rows.iter_mut().enumerate() {
+        // SAFETY: 16 rows of 16 elements are readable.
+        *lanes = unsafe { _mm512_loadu_ps(from.add(row * from_stride)) };
+    }
+    for (col, lanes) in transposed(rows).into_iter().enumerate() {
+        // SAFETY: 16 lines of 16 elements are writable.
+        unsafe { _mm512_storeu_ps(to.add(col * to_stride), lanes) };
     }
 }
 

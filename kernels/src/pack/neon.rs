@@ -4,7 +4,7 @@ use std::arch::aarch64::*;
 
 use super::portable::Portable;
 use super::{Shape, Tiles};
-use crate::memory::{CopyStreaming, portable};
+use crate::memory::{CopyStreaming, PrefetchRows, Settle, portable, prefetch_nothing, settle_nothing};
 
 /// The tiles of NEON.
 pub(crate) struct Neon;
@@ -15,6 +15,8 @@ const BLOCK: usize = 4;
 impl Tiles for Neon {
     const SIDE: usize = 8;
     const COPY_STREAMING: CopyStreaming = portable::copy_streaming;
+    const SETTLE: Settle = settle_nothing;
+    const PREFETCH_ROWS: PrefetchRows = prefetch_nothing;
 
     unsafe fn transpose(tile: Shape, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         for col in (0..tile.cols).step_by(BLOCK) {

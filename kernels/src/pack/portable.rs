@@ -1,7 +1,7 @@
 //! Tiles of 8 x 8 in plain Rust.
 
 use super::{Shape, Tiles};
-use crate::memory::{CopyStreaming, portable};
+use crate::memory::{CopyStreaming, PrefetchRows, Settle, portable, prefetch_nothing, settle_nothing};
 
 /// The portable tiles.
 pub(crate) struct Portable;
@@ -9,6 +9,8 @@ pub(crate) struct Portable;
 impl Tiles for Portable {
     const SIDE: usize = 8;
     const COPY_STREAMING: CopyStreaming = portable::copy_streaming;
+    const SETTLE: Settle = settle_nothing;
+    const PREFETCH_ROWS: PrefetchRows = prefetch_nothing;
 
     unsafe fn transpose(tile: Shape, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         for col in 0..tile.cols {

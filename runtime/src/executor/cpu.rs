@@ -1,25 +1,26 @@
 //! Running compiled programs on the cores of this machine.
 //!
-//! A program's steps run one after another; each step is a parallel loop over pieces whose number
-//! depends on the sizes alone, so that results do not depend on the number of threads. All
-//! intermediate values share one arena that is allocated once; nothing is allocated in a step.
+//! A program's steps run one after another; each step is a parallel loop over pieces, and what is
+//! accumulated together depends on the sizes alone, so that results do not depend on the number of threads.
+//! All intermediate values share one arena that is allocated once; nothing is allocated in a step.
 
 mod combine;
+mod crew;
 mod memory;
 mod pack;
 
 use super::{Contraction, ExecuteError, ExecuteOptions};
 use crate::buffer::{Buffer, State};
+use crew::Crew;
 use indexmap::IndexMap;
 use memory::Lines;
-use rayon::prelude::*;
 use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
 use visage_compiler::{
     axis::Shape,
-    cpu::{self, CompileOptions, Compiled, KernelFunction},
+    cpu::{self, CompileOptions, Compiled},
     graph::{DType, Type},
     plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, identity_bits},
     random::RandomKey,
@@ -31,7 +32,7 @@ use visage_kernels::LANES;
 /// A program compiled for this machine, with its memory and threads.
 pub(super) struct Cpu {
     compiled: Compiled,
-    pool: rayon::ThreadPool,
+    crew: Crew,
     arena: Lines,
     /// Tile memory, one a thread.
     scratch: Vec<Lines>,
@@ -88,9 +89,9 @@ impl Cpu {
             Contraction::Cranelift => cpu::Contraction::Cranelift,
         };
         let threads = options.threads.unwrap_or(0);
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().map_err(|error| device(&error))?;
+        let crew = Crew::new(threads, plan.steps.len()).map_err(|error| device(&error))?;
         let compile_options = CompileOptions { contraction, ..CompileOptions::default() };
-        let compiled = pool.install(|| cpu::compile(plan, &compile_options)).map_err(|error| device(&error))?;
+        let compiled = cpu::compile(plan, &compile_options).map_err(|error| device(&error))?;
         let plan = &compiled.plan;
         let scratch = plan.steps.iter().map(|step| match step {
             Step::Kernel(kernel) => kernel.scratch,
@@ -102,7 +103,7 @@ impl Cpu {
             _ => Ok(None),
         });
         let memory = |error: std::io::Error| ExecuteError::Device(format!("memory for the program: {error}"));
-        let scratch = (0..pool.current_num_threads()).map(|_| Lines::zeroed(scratch));
+        let scratch = (0..crew.threads()).map(|_| Lines::zeroed(scratch));
         Ok(Cpu {
             arena: Lines::zeroed(plan.arena_bytes).map_err(memory)?,
             scratch: scratch.collect::<Result<_, _>>().map_err(memory)?,
@@ -111,7 +112,7 @@ impl Cpu {
             packs: plan.steps.iter().map(pack::Matrix::of).collect(),
             spent: plan.steps.iter().map(|_| AtomicU64::new(0)).collect(),
             runs: 0,
-            pool,
+            crew,
             compiled,
         })
     }
@@ -161,29 +162,43 @@ impl Cpu {
         let table = self.addresses(state, inputs)?;
         let table = Table(&table);
         let key = [key.seed_word(), key.step_word()];
-        for i in 0..self.compiled.plan.steps.len() {
-            let start = Instant::now();
-            match &self.compiled.plan.steps[i] {
-                Step::Pack { source, target, .. } => {
-                    if let Some(matrix) = &self.packs[i] {
-                        self.pool.install(|| matrix.pack(self.compiled.micro, table.at(*source), table.at(*target)));
-                    }
-                }
-                Step::Kernel(kernel) => {
-                    if let Some(function) = self.compiled.function(i) {
-                        self.kernel(kernel, function, table, &key);
-                    }
-                }
-                Step::Combine { source, target, combine, chunks, arrangement } => {
-                    let dtype = self.compiled.plan.buffers[target.0 as usize].dtype;
-                    let how = (*combine, dtype);
-                    self.pool.install(|| {
-                        combine::combine(table.at(*source), table.at(*target), how, *chunks, *arrangement);
-                    });
+        let Cpu { compiled, crew, scratch, packs, spent, .. } = self;
+        let threads = crew.threads();
+        let plan = &compiled.plan;
+        let pieces = |step: usize| match &plan.steps[step] {
+            Step::Pack { .. } => packs[step].as_ref().map_or(0, |matrix| matrix.pieces(compiled.micro)),
+            Step::Kernel(kernel) => kernel_pieces(kernel, threads),
+            Step::Combine { arrangement, .. } => combine::pieces(*arrangement),
+        };
+        let work = |step: usize, piece: usize, thread: usize| match &plan.steps[step] {
+            Step::Pack { source, target, .. } => {
+                if let Some(matrix) = &packs[step] {
+                    matrix.pack(piece, compiled.micro, table.at(*source), table.at(*target));
                 }
             }
-            self.spent[i].fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        }
+            Step::Kernel(kernel) => {
+                let Some(function) = compiled.function(step) else { return };
+                let (tiles, pieces) = (kernel.tile_count(), kernel_pieces(kernel, threads));
+                let (begin, end) = (piece * tiles / pieces, (piece + 1) * tiles / pieces);
+                for stage in &kernel.stages {
+                    start_partial(plan, stage, table, piece);
+                }
+                let scratch = scratch[thread].pointer().cast();
+                // SAFETY: the table has every buffer of the plan, the scratch is this thread's own and large
+                // enough for every kernel, and tiles of different pieces write disjoint elements.
+                unsafe { function(table.pointer(), scratch, begin, end, piece, key.as_ptr()) };
+            }
+            Step::Combine { source, target, combine, chunks, arrangement } => {
+                let how = (*combine, plan.buffers[target.0 as usize].dtype);
+                combine::combine(piece, table.at(*source), table.at(*target), how, *chunks, *arrangement);
+            }
+        };
+        let started = Instant::now();
+        let before = AtomicU64::new(0);
+        crew.run(pieces, work, |step| {
+            let now = started.elapsed().as_nanos() as u64;
+            spent[step].fetch_add(now - before.swap(now, Ordering::Relaxed), Ordering::Relaxed);
+        });
         self.runs += 1;
         let plan = &self.compiled.plan;
         let mut outputs = IndexMap::new();
@@ -259,33 +274,6 @@ impl Cpu {
         }
         Ok(table)
     }
-
-    fn kernel(&self, kernel: &Kernel, function: KernelFunction, table: Table<'_>, key: &[u32; 2]) {
-        let tiles = kernel.tile_count();
-        // Enough pieces to keep every thread busy; each is worth its call.
-        let pieces = if kernel.chunks > 1 || accumulates(kernel) {
-            kernel.chunks
-        } else {
-            tiles.min(self.pool.current_num_threads() * 8)
-        };
-        let scratch: Vec<usize> = self.scratch.iter().map(|lines| lines.pointer() as usize).collect();
-        let plan = &self.compiled.plan;
-        let piece = |piece: usize| {
-            let (begin, end) = (piece * tiles / pieces, (piece + 1) * tiles / pieces);
-            let thread = rayon::current_thread_index().unwrap_or(0);
-            for stage in &kernel.stages {
-                start_partial(plan, stage, table, piece);
-            }
-            // SAFETY: the table has every buffer of the plan, the scratch is this thread's own and large
-            // enough for every kernel, and tiles of different pieces write disjoint elements.
-            unsafe { function(table.pointer(), scratch[thread] as *mut f32, begin, end, piece, key.as_ptr()) };
-        };
-        if pieces == 1 {
-            self.pool.install(|| piece(0));
-        } else {
-            self.pool.install(|| (0..pieces).into_par_iter().with_max_len(1).for_each(piece));
-        }
-    }
 }
 
 impl std::fmt::Debug for Cpu {
@@ -299,6 +287,12 @@ fn plain_elements(layout: &Layout) -> usize {
         Layout::Plain(shape) => shape.elements(),
         other => other.elements(),
     }
+}
+
+/// Pieces of a kernel that threads take one at a time: its chunks where something accumulates, and otherwise enough
+/// for every thread to have something to do until the end.
+fn kernel_pieces(kernel: &Kernel, threads: usize) -> usize {
+    if kernel.chunks > 1 || accumulates(kernel) { kernel.chunks } else { kernel.tile_count().min(threads * 64) }
 }
 
 fn accumulates(kernel: &Kernel) -> bool {

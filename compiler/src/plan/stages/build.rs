@@ -392,6 +392,15 @@ impl<'p, 'g> Builder<'p, 'g> {
         self.planner.graph.ty(node).dtype
     }
 
+    /// Elements of the largest matrix of weights that the kernel multiplies by.
+    fn largest_matrix(&self) -> usize {
+        let of = |stage: &Stage| match stage {
+            Stage::Contract { n, k, .. } => n * k,
+            _ => 0,
+        };
+        self.stages.iter().map(of).max().unwrap_or(0)
+    }
+
     fn finish(self, name: String) {
         let mut lifetimes: Vec<Option<Interval>> = vec![None; self.tiles.len()];
         for (time, stage) in self.stages.iter().enumerate() {
@@ -407,12 +416,16 @@ impl<'p, 'g> Builder<'p, 'g> {
         let (offsets, per_panel) = memory::assign(&intervals);
         let panels = self.row_count().div_ceil(LANES).max(1);
         let any = |kind: fn(&Stage) -> bool| self.stages.iter().any(kind);
+        let target = self.planner.options.target;
         let (budget, most) = if any(|stage| matches!(stage, Stage::AccumulateContract { .. })) {
-            (self.planner.options.target.tile_bytes, 8)
+            (target.tile_bytes, 8)
         } else if any(|stage| matches!(stage, Stage::Contract { .. })) {
-            (self.planner.options.target.tile_bytes, 4)
+            // Weights that stay in cache serve one panel after another as well as several at a time.
+            (target.tile_bytes, if self.largest_matrix() * 4 <= target.tile_bytes { 1 } else { 4 })
+        } else if any(|stage| matches!(stage, Stage::Stream { .. })) {
+            (STREAM_BYTES, 256)
         } else {
-            (self.planner.options.target.near_bytes, 256)
+            (target.near_bytes, 256)
         };
         // Enough tiles for every thread to get its share.
         let most = most.min(panels.div_ceil(LEAST_TILES));
@@ -452,6 +465,10 @@ impl<'p, 'g> Builder<'p, 'g> {
         }
     }
 }
+
+/// Bytes of a tile whose results go past the caches: few, so that memory is read and written at the same time rather
+/// than in turn.
+const STREAM_BYTES: usize = 4 << 10;
 
 impl Home {
     fn access(&self, strided: &Strided) -> Access {

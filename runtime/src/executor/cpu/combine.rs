@@ -1,6 +1,5 @@
 //! Partial results of the chunks into one, in order.
 
-use rayon::prelude::*;
 use visage_compiler::{
     graph::{Combine, DType},
     plan::Arrangement,
@@ -10,8 +9,22 @@ use visage_kernels::LANES;
 /// Elements that one piece of the work combines.
 const PIECE: usize = 4096;
 
-/// Combines `chunks` partial results.
+/// Pieces of the work, each with elements of its own.
+pub(super) fn pieces(arrangement: Arrangement) -> usize {
+    match arrangement {
+        Arrangement::Same { elements } => elements.div_ceil(PIECE),
+        Arrangement::Panels { n, k, .. } => n.div_ceil(rows(k)),
+    }
+}
+
+/// Rows of `k` elements in a piece.
+fn rows(k: usize) -> usize {
+    PIECE.div_ceil(k.max(1))
+}
+
+/// Combines one piece of `chunks` partial results.
 pub(super) fn combine(
+    piece: usize,
     from: *const u8,
     to: *mut u8,
     (how, dtype): (Combine, DType),
@@ -25,53 +38,52 @@ pub(super) fn combine(
             Combine::Max => |x: i32, y: i32| x.max(y),
             Combine::Min => |x: i32, y: i32| x.min(y),
         };
-        return arranged(from as *const i32, to as *mut i32, chunks, arrangement, operation);
+        return arranged(piece, from as *const i32, to as *mut i32, chunks, arrangement, operation);
     }
     let (from, to) = (from as *const f32, to as *mut f32);
     // A match outside of the loops, so that each loop is one operation.
     match how {
-        Combine::Sum => arranged(from, to, chunks, arrangement, |x: f32, y: f32| x + y),
-        Combine::Prod => arranged(from, to, chunks, arrangement, |x: f32, y: f32| x * y),
-        Combine::Max => arranged(from, to, chunks, arrangement, |x: f32, y: f32| if y > x { y } else { x }),
-        Combine::Min => arranged(from, to, chunks, arrangement, |x: f32, y: f32| if y < x { y } else { x }),
+        Combine::Sum => arranged(piece, from, to, chunks, arrangement, |x: f32, y: f32| x + y),
+        Combine::Prod => arranged(piece, from, to, chunks, arrangement, |x: f32, y: f32| x * y),
+        Combine::Max => arranged(piece, from, to, chunks, arrangement, |x: f32, y: f32| if y > x { y } else { x }),
+        Combine::Min => arranged(piece, from, to, chunks, arrangement, |x: f32, y: f32| if y < x { y } else { x }),
     }
 }
 
-fn arranged<T: Copy + Send + Sync>(
+fn arranged<T: Copy>(
+    piece: usize,
     from: *const T,
     to: *mut T,
     chunks: usize,
     arrangement: Arrangement,
-    operation: impl Fn(T, T) -> T + Sync,
+    operation: impl Fn(T, T) -> T,
 ) {
     let stored = match arrangement {
         Arrangement::Same { elements } => elements,
         Arrangement::Panels { n, k, .. } => n * k.next_multiple_of(LANES),
     };
     let chunk = stored.next_multiple_of(LANES);
-    let (from, to) = (from as usize, to as usize);
     let total = |i: usize| {
-        let from = from as *const T;
         // SAFETY: every chunk has an element `i`.
         unsafe { (1..chunks).fold(*from.add(i), |sum, c| operation(sum, *from.add(c * chunk + i))) }
     };
     let put = |i: usize, value: T| {
         // SAFETY: the target has an element `i`, and nobody else writes it.
-        unsafe { *(to as *mut T).add(i) = value };
+        unsafe { *to.add(i) = value };
     };
     match arrangement {
-        Arrangement::Same { elements } => (0..elements.div_ceil(PIECE)).into_par_iter().for_each(|piece| {
+        Arrangement::Same { elements } => {
             for i in piece * PIECE..elements.min((piece + 1) * PIECE) {
                 put(i, total(i));
             }
-        }),
+        }
         Arrangement::Panels { n, k, transposed } => {
-            (0..n).into_par_iter().with_min_len(PIECE.div_ceil(k)).for_each(|row| {
+            for row in piece * rows(k)..n.min((piece + 1) * rows(k)) {
                 for column in 0..k {
                     let value = total(((column / LANES) * n + row) * LANES + column % LANES);
                     put(if transposed { column * n + row } else { row * k + column }, value);
                 }
-            })
+            }
         }
     }
 }

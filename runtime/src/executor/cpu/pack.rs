@@ -1,8 +1,10 @@
 //! Weights into the strips that micro-kernels read.
 
-use rayon::prelude::*;
 use visage_compiler::plan::Step;
 use visage_kernels::{MicroKernels, strips};
+
+/// Elements that one piece of the work packs, roughly.
+const PIECE: usize = 1 << 14;
 
 /// Where the elements of a matrix are in a plain array.
 pub(super) struct Matrix {
@@ -61,24 +63,32 @@ impl Matrix {
         }
     }
 
-    /// Packs every strip, in parallel.
-    pub fn pack(&self, micro: &MicroKernels, source: *const u8, target: *mut u8) {
-        let (source, target) = (source as usize, target as usize);
-        let k = self.k.count();
-        let all: Vec<(usize, usize)> = strips(self.n.count(), micro.max_strip).collect();
-        all.into_par_iter().with_min_len((1 << 14) / (k * micro.max_strip).max(1)).for_each(|(start, height)| {
-            let source = source as *const f32;
+    /// Pieces of the work, each with strips of its own.
+    pub fn pieces(&self, micro: &MicroKernels) -> usize {
+        strips(self.n.count(), micro.max_strip).len().div_ceil(self.strips_a_piece(micro))
+    }
+
+    fn strips_a_piece(&self, micro: &MicroKernels) -> usize {
+        (PIECE / (self.k.count() * micro.max_strip).max(1)).max(1)
+    }
+
+    /// Packs the strips of one piece.
+    pub fn pack(&self, piece: usize, micro: &MicroKernels, source: *const u8, target: *mut u8) {
+        let (source, target) = (source.cast::<f32>(), target.cast::<f32>());
+        let (k, count) = (self.k.count(), self.strips_a_piece(micro));
+        for (start, height) in strips(self.n.count(), micro.max_strip).skip(piece * count).take(count) {
             // SAFETY: strips are disjoint parts of the target, which has room for all of them.
-            let to = unsafe { (target as *mut f32).add(start * k) };
+            let to = unsafe { target.add(start * k) };
             if let (Offsets::Even { stride: n_stride, .. }, Offsets::Even { start: first, stride: k_stride, .. }) =
                 (&self.n, &self.k)
             {
                 // SAFETY: the planner's offsets are inside the source; a strip of at most the largest height is
                 // packed as one.
-                return unsafe {
+                unsafe {
                     let from = source.add(self.n.at(start) + first);
                     (micro.pack_strips)(height, k, from, *n_stride, *k_stride, to, k, 0);
-                };
+                }
+                continue;
             }
             for step in 0..k {
                 for m in 0..height {
@@ -86,6 +96,6 @@ impl Matrix {
                     unsafe { *to.add(step * height + m) = *source.add(self.n.at(start + m) + self.k.at(step)) };
                 }
             }
-        });
+        }
     }
 }

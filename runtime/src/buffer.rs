@@ -21,7 +21,7 @@ pub type State = IndexMap<String, Buffer>;
 struct Line([u8; 64]);
 
 /// An array with named axes: row-major in the order in which the shape lists them, starting at a
-/// multiple of 64 bytes. At least 128 bytes past its end are zeros, for vector accesses of a last panel.
+/// multiple of 64 bytes. At least 256 bytes past its end are zeros, for vector accesses of a last panel.
 #[derive(Clone)]
 pub struct Buffer {
     ty: Type,
@@ -53,7 +53,7 @@ impl Buffer {
     /// An array of zeros (of `false`).
     pub fn zeros(ty: Type) -> Buffer {
         let bytes = ty.shape.elements() * ty.dtype.bytes();
-        Buffer { ty, lines: vec![Line::zeroed(); bytes.div_ceil(64) + 2] }
+        Buffer { ty, lines: vec![Line::zeroed(); bytes.div_ceil(64) + 4] }
     }
 
     /// An `f32` array of these elements.

@@ -10,12 +10,12 @@ use visage_compiler::{
 };
 
 /// Each graph is run fused with micro-kernels and, in turn, one other way.
-fn graphs(part: u64) {
+fn graphs(part: u64, dtype: DType) {
     let cases = std::env::var("VISAGE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
     let all = ways();
     for seed in (0..cases).filter(|seed| seed % 2 == part) {
         let elements = if seed % 3 == 0 { 96 } else { 3000 };
-        let options = Options { operations: 4 + seed as usize % 20, dtype: DType::F32, elements, ..Options::default() };
+        let options = Options { operations: 4 + seed as usize % 20, dtype, elements, ..Options::default() };
         let (mut graph, feeds) = graph(seed, &options);
         if let (true, Some(loss)) = (seed / 2 % 2 == 0, graph.output("loss")) {
             let leaves: Vec<_> = graph
@@ -38,10 +38,20 @@ fn graphs(part: u64) {
 
 #[test]
 fn even_seeds() {
-    graphs(0);
+    graphs(0, DType::F32);
 }
 
 #[test]
 fn odd_seeds() {
-    graphs(1);
+    graphs(1, DType::F32);
+}
+
+#[test]
+fn even_seeds_in_double_precision() {
+    graphs(0, DType::F64);
+}
+
+#[test]
+fn odd_seeds_in_double_precision() {
+    graphs(1, DType::F64);
 }

@@ -216,7 +216,7 @@ impl<'a> Emitter<'a> {
         let crate::plan::Layout::Partials { elements, .. } = buffer.layout else {
             unreachable!("{} holds no partial results", buffer.name)
         };
-        let distance = elements.next_multiple_of(LANES) * 4;
+        let distance = elements.next_multiple_of(LANES) * crate::plan::words(buffer.dtype) * 4;
         let offset = self.b.ins().imul_imm_s(self.chunk, distance as i64);
         let mut address = self.b.ins().iadd(self.buffers[&target], offset);
         for ((axis, _), stride) in loops.iter().zip(strides) {

@@ -2,18 +2,19 @@
 
 use super::{
     emitter::{Emitter, WIDTH, flags},
+    quad::{self, Quad},
     random,
-    scalar::{cast_bits, splat, vector},
+    scalar::splat,
 };
 use crate::{
     axis::Axis,
     graph::{DType, ScalarOp},
-    plan::{Access, Expression, Term},
+    plan::{Access, Expression, Term, words},
 };
 use cranelift_codegen::ir::{
     InstBuilder, Value,
     condcodes::IntCC,
-    types::{F32, I32, I32X4, I64},
+    types::{I32, I32X4, I64},
 };
 use rustc_hash::FxHashMap;
 
@@ -110,7 +111,7 @@ pub(super) fn analyse(body: &Expression, kept: &[usize]) -> Analysis {
 
 impl Emitter<'_> {
     /// The terms that are the same for all rows, to be emitted before the loop over lanes.
-    pub fn uniform_terms(&mut self, body: &Expression, analysis: &Analysis) -> Vec<Option<Value>> {
+    pub fn uniform_terms(&mut self, body: &Expression, analysis: &Analysis) -> Vec<Option<Quad>> {
         let mut values = vec![None; body.terms.len()];
         for i in 0..body.terms.len() {
             if analysis.uniform[i] {
@@ -126,11 +127,11 @@ impl Emitter<'_> {
         &mut self,
         body: &Expression,
         analysis: &Analysis,
-        uniform: &[Option<Value>],
+        uniform: &[Option<Quad>],
         addresses: &[Option<Value>],
         offset: Value,
         group: usize,
-    ) -> Vec<Value> {
+    ) -> Vec<Quad> {
         let mut values = uniform.to_vec();
         for i in 0..body.terms.len() {
             if values[i].is_none() {
@@ -156,34 +157,32 @@ impl Emitter<'_> {
         body: &Expression,
         analysis: &Analysis,
         i: usize,
-        values: &[Option<Value>],
+        values: &[Option<Quad>],
         addresses: &[Option<Value>],
         lanes: Option<(Value, usize)>,
-    ) -> Value {
+    ) -> Quad {
         let value = |at: usize| values[at].unwrap_or_else(|| unreachable!("operands come first"));
         let place = || lanes.unwrap_or_else(|| unreachable!("a term that varies by row is emitted per lane"));
         match &body.terms[i] {
-            Term::Constant(number, dtype) => splat(&mut self.b, *number, *dtype),
+            Term::Constant(number, dtype) => quad::constant(&mut self.b, *number, *dtype),
             Term::Load(access, dtype) if access.lanes => {
                 let (offset, group) = place();
                 let address = addresses[i].unwrap_or_else(|| unreachable!("loads have addresses"));
-                let address = self.b.ins().iadd(address, offset);
-                self.b.ins().load(vector(*dtype), flags(), address, (group * WIDTH * 4) as i32)
+                self.load_lanes(*dtype, address, offset, group)
             }
             Term::Load(access, dtype) => {
                 let address = self.address(access);
-                let scalar = if dtype.is_float() { F32 } else { I32 };
-                let element = self.b.ins().load(scalar, flags(), address, 0);
-                self.b.ins().splat(vector(*dtype), element)
+                let element = self.b.ins().load(quad::scalar(*dtype), flags(), address, 0);
+                quad::repeated(&mut self.b, element, *dtype)
             }
             Term::FeatureIndex(axis) => {
                 let index = self.index(*axis);
                 let index = self.b.ins().ireduce(I32, index);
-                self.b.ins().splat(I32X4, index)
+                quad::repeated(&mut self.b, index, DType::I32)
             }
             Term::RowIndex(axis) => {
                 let (offset, group) = place();
-                self.row_index(*axis, offset, group)
+                Quad::Narrow(self.row_index(*axis, offset, group))
             }
             Term::Random { distribution, stream, strides } => {
                 let (offset, group) = place();
@@ -200,7 +199,7 @@ impl Emitter<'_> {
                     let distance = self.b.ins().imul(index, stride);
                     position = self.b.ins().iadd(position, distance);
                 }
-                random::draw(self, *distribution, *stream, position)
+                Quad::Narrow(random::draw(self, *distribution, *stream, position))
             }
             Term::Map(op, operands) => {
                 let from = match op {
@@ -211,15 +210,21 @@ impl Emitter<'_> {
                     && let Some((x, y, z)) = analysis.products.get(&i).copied()
                 {
                     let (x, y, z) = (value(x), value(y), value(z));
-                    let x = if *op == ScalarOp::Sub { self.b.ins().fneg(x) } else { x };
-                    return self.b.ins().fma(x, y, z);
+                    let b = &mut self.b;
+                    let x = if *op == ScalarOp::Sub { x.map(|x| b.ins().fneg(x)) } else { x };
+                    return match (x, y, z) {
+                        (Quad::Wide(x), Quad::Wide(y), Quad::Wide(z)) => {
+                            Quad::Wide([0, 1].map(|half| b.ins().fma(x[half], y[half], z[half])))
+                        }
+                        _ => Quad::Narrow(b.ins().fma(x.narrow(), y.narrow(), z.narrow())),
+                    };
                 }
-                let operands: Vec<Value> = operands.iter().map(|at| value(*at)).collect();
+                let operands: Vec<Quad> = operands.iter().map(|at| value(*at)).collect();
                 self.scalar(*op, from, &operands)
             }
             Term::Gather { source, row_strides, index, stride, size, dtype } => {
                 let (offset, group) = place();
-                let index = value(*index);
+                let index = value(*index).narrow();
                 self.gather(source, row_strides, index, (*stride, *size), *dtype, (offset, group))
             }
         }
@@ -273,7 +278,7 @@ impl Emitter<'_> {
         (stride, size): (isize, usize),
         dtype: DType,
         (offset, group): (Value, usize),
-    ) -> Value {
+    ) -> Quad {
         let base = self.address(source);
         let varying: Vec<(Value, isize)> = row_strides
             .iter()
@@ -289,9 +294,10 @@ impl Emitter<'_> {
         let limit = splat(&mut self.b, size as f64, DType::I32);
         let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, index, limit);
         let safe = self.b.ins().band(index, inside);
-        let scalar = if dtype.is_float() { F32 } else { I32 };
-        let mut result = splat(&mut self.b, 0.0, dtype);
+        let zero = quad::constant(&mut self.b, 0.0, dtype);
+        let mut result = zero;
         let lane_offset = self.b.ins().iadd_imm_s(offset, (group * WIDTH * 4) as i64);
+        let lane_offset = self.b.ins().imul_imm_s(lane_offset, words(dtype) as i64);
         for lane in 0..WIDTH as u8 {
             let position = self.b.ins().extractlane(safe, lane);
             let position = self.b.ins().uextend(I64, position);
@@ -307,14 +313,12 @@ impl Emitter<'_> {
             }
             if source.lanes {
                 address = self.b.ins().iadd(address, lane_offset);
-                address = self.b.ins().iadd_imm_s(address, i64::from(lane) * 4);
+                address = self.b.ins().iadd_imm_s(address, i64::from(lane) * words(dtype) as i64 * 4);
             }
-            let element = self.b.ins().load(scalar, flags(), address, 0);
-            result = self.b.ins().insertlane(result, element, lane);
+            let element = self.b.ins().load(quad::scalar(dtype), flags(), address, 0);
+            result = result.with_lane(&mut self.b, lane, element);
         }
-        let bits = cast_bits(&mut self.b, result, I32X4);
-        let kept = self.b.ins().band(bits, inside);
-        cast_bits(&mut self.b, kept, vector(dtype))
+        quad::selected(&mut self.b, inside, result, zero)
     }
 
     /// The indices of the row axes of one row, given as a 64-bit number.

@@ -1,13 +1,17 @@
 //! Functions that compiled kernels call for what is neither a loop nor arithmetic.
 
 use super::emitter::Emitter;
-use crate::plan::LANES;
+use crate::{graph::ScalarOp, plan::LANES, reference::elementary_function};
 use cranelift_codegen::{
-    ir::{AbiParam, InstBuilder, Signature, Value, types::I64},
+    ir::{
+        AbiParam, InstBuilder, Signature, Value,
+        types::{F64, I64},
+    },
     isa::CallConv,
 };
 
-/// Orders each of the 32 columns of a panel: `source[i · source_stride + lane]` for i in 0..count.
+/// Orders each of the 32 columns of a panel, `source[i · source_stride + lane]` for i in 0..count: values, or their
+/// positions.
 pub(super) type SortPanel = unsafe extern "C" fn(*const f32, usize, *mut f32, usize, usize);
 
 /// Emits a call of a function that lives as long as the process; all arguments are 64-bit words.
@@ -19,19 +23,50 @@ pub(super) fn call(e: &mut Emitter<'_>, function: usize, arguments: &[Value]) {
     e.b.ins().call_indirect(signature, address, arguments);
 }
 
+/// The functions that are polynomials in `f32`. In `f64` they are those of the reference evaluator, called lane by
+/// lane: `f64` is for a few operations, or for checking, and there the definition is what is wanted.
+pub(super) const ELEMENTARY: [ScalarOp; 17] = {
+    use ScalarOp::*;
+    [
+        Rsqrt, Exp, Expm1, Log, Log1p, Sin, Cos, Tan, Asin, Acos, Atan, Tanh, Sigmoid, Softplus, Erf, Pow, Atan2,
+    ]
+};
+
+/// The value of `ELEMENTARY[number]`; `y` is its second operand if it has one.
+extern "C" fn elementary_value(number: u64, x: f64, y: f64) -> f64 {
+    let op = ELEMENTARY[number as usize];
+    elementary_function(op, &[x, y][..op.arity()])
+}
+
+/// Emits an elementary function of scalars.
+pub(super) fn elementary(e: &mut Emitter<'_>, op: ScalarOp, operands: &[Value]) -> Value {
+    let number = ELEMENTARY.iter().position(|other| *other == op);
+    let number = number.unwrap_or_else(|| unreachable!("`{}` is not an elementary function", op.name()));
+    let mut signature = Signature::new(CallConv::triple_default(&target_lexicon::Triple::host()));
+    signature.params.extend([I64, F64, F64].map(AbiParam::new));
+    signature.returns.push(AbiParam::new(F64));
+    let signature = e.b.import_signature(signature);
+    let function: extern "C" fn(u64, f64, f64) -> f64 = elementary_value;
+    let address = e.word(function as usize);
+    let number = e.word(number);
+    let (x, y) = (operands[0], operands[operands.len() - 1]);
+    let call = e.b.ins().call_indirect(signature, address, &[number, x, y]);
+    e.b.inst_results(call)[0]
+}
+
 /// Applies `order` to every column.
 ///
 /// # Safety
 /// For every i below `count`, 32 elements from `source + i · source_stride` must be readable and 32
 /// from `target + i · target_stride` writable.
-unsafe fn columns<T: Copy + Default>(
+unsafe fn columns<T: Copy + Default, R: Copy + Default>(
     (source, source_stride): (*const T, usize),
-    (target, target_stride): (*mut T, usize),
+    (target, target_stride): (*mut R, usize),
     count: usize,
-    mut order: impl FnMut(&[T], &mut [T]),
+    mut order: impl FnMut(&[T], &mut [R]),
 ) {
     let mut column = vec![T::default(); count];
-    let mut result = vec![T::default(); count];
+    let mut result = vec![R::default(); count];
     for lane in 0..LANES {
         for (i, element) in column.iter_mut().enumerate() {
             // SAFETY: within the 32 elements that the caller vouches for.
@@ -45,14 +80,29 @@ unsafe fn columns<T: Copy + Default>(
     }
 }
 
-fn by_number(x: &f32, y: &f32) -> std::cmp::Ordering {
-    // NaN after all numbers; zeros of either sign are equal.
-    x.partial_cmp(y).unwrap_or_else(|| x.is_nan().cmp(&y.is_nan()))
+/// Floating-point numbers ascending, NaN after all of them; zeros of either sign are equal.
+fn by_number<T: PartialOrd>(x: &T, y: &T) -> std::cmp::Ordering {
+    let is_nan = |value: &T| value.partial_cmp(value).is_none();
+    x.partial_cmp(y).unwrap_or_else(|| is_nan(x).cmp(&is_nan(y)))
+}
+
+/// Ascending values.
+fn ascending<T: Copy + PartialOrd>(column: &[T], result: &mut [T]) {
+    result.copy_from_slice(column);
+    result.sort_by(by_number);
+}
+
+/// The positions of ascending values.
+fn ascending_positions<T: Copy + PartialOrd>(column: &[T], result: &mut [i32]) {
+    for (position, result) in result.iter_mut().enumerate() {
+        *result = position as i32;
+    }
+    result.sort_by(|i, j| by_number(&column[*i as usize], &column[*j as usize]));
 }
 
 macro_rules! sorter {
-    ($(#[$doc:meta])* $name:ident, $element:ty, $order:expr) => {
-        $(#[$doc])*
+    ($name:ident, $element:ty, $result:ty, $order:ident) => {
+        /// Strides count elements of their types.
         ///
         /// # Safety
         /// See [`columns`].
@@ -63,51 +113,16 @@ macro_rules! sorter {
             target_stride: usize,
             count: usize,
         ) {
-            let (source, target) = (source.cast::<$element>(), target.cast::<$element>());
+            let (source, target) = (source.cast::<$element>(), target.cast::<$result>());
             // SAFETY: the caller's promise is the same.
             unsafe { columns((source, source_stride), (target, target_stride), count, $order) }
         }
     };
 }
 
-sorter!(
-    /// Ascending values.
-    sort_floats,
-    f32,
-    |column: &[f32], result: &mut [f32]| {
-        result.copy_from_slice(column);
-        result.sort_by(by_number);
-    }
-);
-sorter!(
-    /// Ascending values.
-    sort_integers,
-    i32,
-    |column: &[i32], result: &mut [i32]| {
-        result.copy_from_slice(column);
-        result.sort();
-    }
-);
-sorter!(
-    /// The positions of ascending values.
-    sort_float_positions,
-    f32,
-    |column: &[f32], result: &mut [f32]| {
-        let mut positions: Vec<u32> = (0..column.len() as u32).collect();
-        positions.sort_by(|i, j| by_number(&column[*i as usize], &column[*j as usize]));
-        // Positions are integers: their bits travel in the panel's elements.
-        for (result, position) in result.iter_mut().zip(positions) {
-            *result = f32::from_bits(position);
-        }
-    }
-);
-sorter!(
-    /// The positions of ascending values.
-    sort_integer_positions,
-    i32,
-    |column: &[i32], result: &mut [i32]| {
-        let mut positions: Vec<i32> = (0..column.len() as i32).collect();
-        positions.sort_by_key(|i| column[*i as usize]);
-        result.copy_from_slice(&positions);
-    }
-);
+sorter!(sort_floats, f32, f32, ascending);
+sorter!(sort_doubles, f64, f64, ascending);
+sorter!(sort_integers, i32, i32, ascending);
+sorter!(sort_float_positions, f32, i32, ascending_positions);
+sorter!(sort_double_positions, f64, i32, ascending_positions);
+sorter!(sort_integer_positions, i32, i32, ascending_positions);

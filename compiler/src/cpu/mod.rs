@@ -13,6 +13,7 @@ mod emitter;
 mod expression;
 mod lanes;
 mod library;
+mod quad;
 mod random;
 mod scalar;
 mod stage;

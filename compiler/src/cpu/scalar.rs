@@ -1,23 +1,35 @@
 //! Scalar operations on vectors of four lanes.
 
-use super::{emitter::Emitter, lanes::ClifLanes};
+use super::{
+    emitter::Emitter,
+    lanes::ClifLanes,
+    library,
+    quad::{Quad, narrowed, selected, widened},
+};
 use crate::graph::{DType, ScalarOp};
 use cranelift_codegen::ir::{
     InstBuilder, MemFlagsData, Type, Value,
     condcodes::{FloatCC, IntCC},
-    types::{F32X4, I32, I32X4},
+    types::{F32X4, F64X2, I8X16, I32, I32X4},
 };
 use cranelift_frontend::FunctionBuilder;
 use visage_kernels::math;
 
-/// The vector type that holds elements of `dtype`; truth values are 0 or all ones.
+/// The vector type that holds elements of `dtype`, two of them for `f64`; truth values are 0 or all ones.
 pub(super) fn vector(dtype: DType) -> Type {
-    if dtype.is_float() { F32X4 } else { I32X4 }
+    match dtype {
+        DType::F64 => F64X2,
+        _ if dtype.is_float() => F32X4,
+        _ => I32X4,
+    }
 }
 
 /// A number in every lane.
 pub(super) fn splat(b: &mut FunctionBuilder<'_>, value: f64, dtype: DType) -> Value {
-    if dtype.is_float() {
+    if dtype == DType::F64 {
+        let scalar = b.ins().f64const(value);
+        b.ins().splat(F64X2, scalar)
+    } else if dtype.is_float() {
         let scalar = b.ins().f32const(value as f32);
         b.ins().splat(F32X4, scalar)
     } else {
@@ -71,18 +83,49 @@ fn extreme(b: &mut FunctionBuilder<'_>, larger: bool, x: Value, y: Value) -> Val
 
 impl Emitter<'_> {
     /// Emits a scalar operation. `from` is the operands' type (of the second, for a select).
-    pub fn scalar(&mut self, op: ScalarOp, from: DType, x: &[Value]) -> Value {
+    pub fn scalar(&mut self, op: ScalarOp, from: DType, x: &[Quad]) -> Quad {
+        if let ScalarOp::Select = op {
+            return selected(&mut self.b, x[0].narrow(), x[1], x[2]);
+        }
+        if let ScalarOp::Cast(to) = op {
+            return self.cast(from, to, x[0]);
+        }
+        if from == DType::F64 {
+            return self.wide(op, x);
+        }
+        let x: Vec<Value> = x.iter().map(|x| x.narrow()).collect();
         let float = from.is_float();
-        match op {
-            ScalarOp::Cast(to) => self.cast(from, to, x[0]),
-            ScalarOp::Select => select(&mut self.b, x[0], x[1], x[2]),
+        Quad::Narrow(match op {
             ScalarOp::And => self.b.ins().band(x[0], x[1]),
             ScalarOp::Or => self.b.ins().bor(x[0], x[1]),
             ScalarOp::Not => self.b.ins().bnot(x[0]),
             _ if op.is_predicate() => self.compare(op, float, x[0], x[1]),
-            _ if float => self.float(op, x),
-            _ => self.integer(op, x),
+            _ if is_elementary(op) => self.elementary(op, &x),
+            _ if float => self.float(op, from, &x),
+            _ => self.integer(op, &x),
+        })
+    }
+
+    /// An operation on `f64`: vector by vector, or lane by lane where it is an elementary function.
+    fn wide(&mut self, op: ScalarOp, x: &[Quad]) -> Quad {
+        if op.is_predicate() {
+            let (x, y) = (x[0].wide(), x[1].wide());
+            let masks = [0, 1].map(|half| self.compare(op, true, x[half], y[half]));
+            return Quad::Narrow(narrowed(&mut self.b, masks));
         }
+        if is_elementary(op) {
+            let mut result = x[0];
+            for lane in 0..4 {
+                let operands: Vec<Value> = x.iter().map(|x| x.lane(&mut self.b, lane)).collect();
+                let value = library::elementary(self, op, &operands);
+                result = result.with_lane(&mut self.b, lane, value);
+            }
+            return result;
+        }
+        Quad::Wide([0, 1].map(|half| {
+            let operands: Vec<Value> = x.iter().map(|x| x.wide()[half]).collect();
+            self.float(op, DType::F64, &operands)
+        }))
     }
 
     fn compare(&mut self, op: ScalarOp, float: bool, x: Value, y: Value) -> Value {
@@ -95,10 +138,47 @@ impl Emitter<'_> {
         if float { self.b.ins().fcmp(float_condition, x, y) } else { self.b.ins().icmp(integer_condition, x, y) }
     }
 
-    fn cast(&mut self, from: DType, to: DType, x: Value) -> Value {
-        let b = &mut self.b;
+    fn cast(&mut self, from: DType, to: DType, x: Quad) -> Quad {
         match (from, to) {
             _ if from == to => x,
+            (DType::F64, DType::Bool) => {
+                let zero = super::quad::constant(&mut self.b, 0.0, DType::F64);
+                self.wide(ScalarOp::NotEqual, &[x, zero])
+            }
+            (DType::F64, DType::I32) => {
+                let mut result = super::quad::constant(&mut self.b, 0.0, DType::I32);
+                for lane in 0..4 {
+                    let element = x.lane(&mut self.b, lane);
+                    let element = self.b.ins().fcvt_to_sint_sat(I32, element);
+                    result = result.with_lane(&mut self.b, lane, element);
+                }
+                result
+            }
+            (DType::F64, _) => {
+                let [low, high] = x.wide().map(|half| self.b.ins().fvdemote(half));
+                // Two numbers, then two zeros, of each.
+                let order: Vec<u8> = (0..8).chain(16..24).collect();
+                let value = shuffled(&mut self.b, low, high, &order);
+                Quad::Narrow(cast_bits(&mut self.b, value, F32X4))
+            }
+            (DType::I32, DType::F64) => {
+                Quad::Wide(widened(&mut self.b, x.narrow()).map(|half| self.b.ins().fcvt_from_sint(F64X2, half)))
+            }
+            (_, DType::F64) => {
+                let number = if from == DType::F32 { x } else { self.cast(from, DType::F32, x) }.narrow();
+                let upper: Vec<u8> = (8..16).chain(0..8).collect();
+                let swapped = shuffled(&mut self.b, number, number, &upper);
+                let swapped = cast_bits(&mut self.b, swapped, F32X4);
+                Quad::Wide([number, swapped].map(|half| self.b.ins().fvpromote_low(half)))
+            }
+            _ => Quad::Narrow(self.narrow_cast(from, to, x.narrow())),
+        }
+    }
+
+    /// A conversion between types of four bytes.
+    fn narrow_cast(&mut self, from: DType, to: DType, x: Value) -> Value {
+        let b = &mut self.b;
+        match (from, to) {
             (DType::Bool, DType::I32) => {
                 let one = splat(b, 1.0, DType::I32);
                 b.ins().band(x, one)
@@ -151,15 +231,16 @@ impl Emitter<'_> {
         }
     }
 
-    fn float(&mut self, op: ScalarOp, x: &[Value]) -> Value {
+    /// An operation on one vector of floating-point numbers.
+    fn float(&mut self, op: ScalarOp, dtype: DType, x: &[Value]) -> Value {
         let b = &mut self.b;
         match op {
             ScalarOp::Stop => x[0],
             ScalarOp::Neg => b.ins().fneg(x[0]),
             ScalarOp::Abs => b.ins().fabs(x[0]),
             ScalarOp::Sign => {
-                let zero = splat(b, 0.0, DType::F32);
-                let (one, minus_one) = (splat(b, 1.0, DType::F32), splat(b, -1.0, DType::F32));
+                let zero = splat(b, 0.0, dtype);
+                let (one, minus_one) = (splat(b, 1.0, dtype), splat(b, -1.0, dtype));
                 let positive = b.ins().fcmp(FloatCC::GreaterThan, x[0], zero);
                 let negative = b.ins().fcmp(FloatCC::LessThan, x[0], zero);
                 let rest = select(b, negative, minus_one, zero);
@@ -167,7 +248,7 @@ impl Emitter<'_> {
             }
             ScalarOp::Sqrt => b.ins().sqrt(x[0]),
             ScalarOp::Recip => {
-                let one = splat(b, 1.0, DType::F32);
+                let one = splat(b, 1.0, dtype);
                 b.ins().fdiv(one, x[0])
             }
             ScalarOp::Floor => b.ins().floor(x[0]),
@@ -185,7 +266,7 @@ impl Emitter<'_> {
                 let product = b.ins().fmul(x[1], whole);
                 b.ins().fsub(x[0], product)
             }
-            _ => self.elementary(op, x),
+            other => unreachable!("`{}` is an elementary function", other.name()),
         }
     }
 
@@ -213,6 +294,18 @@ impl Emitter<'_> {
             other => unreachable!("`{}` is not an elementary function", other.name()),
         }
     }
+}
+
+/// Whether an operation is a function that hardware does not have.
+fn is_elementary(op: ScalarOp) -> bool {
+    library::ELEMENTARY.contains(&op)
+}
+
+/// Bytes of two vectors in another order: 0 to 15 are those of the first.
+pub(super) fn shuffled(b: &mut FunctionBuilder<'_>, x: Value, y: Value, order: &[u8]) -> Value {
+    let (x, y) = (cast_bits(b, x, I8X16), cast_bits(b, y, I8X16));
+    let immediate = b.func.dfg.immediates.push(order.into());
+    b.ins().shuffle(x, y, immediate)
 }
 
 /// Integer quotient rounded down, or remainder with the sign of the divisor; 0 where the divisor is 0.

@@ -4,17 +4,17 @@ use super::{
     emitter::{Emitter, GROUPS, WIDTH, flags},
     expression::{addressed, analyse, collapse},
     library,
-    scalar::{combine, select, splat, vector},
+    quad::{self, Held, Quad, combined, selected},
 };
 use crate::{
     axis::Axis,
-    graph::{Combine, DType},
-    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Stage, Store, identity_bits},
+    graph::{Combine, DType, ScalarOp},
+    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Stage, Store, identity, words},
 };
 use cranelift_codegen::ir::{
-    InstBuilder, Value,
-    condcodes::{FloatCC, IntCC},
-    types::{F32, I32, I32X4, I64},
+    InstBuilder, Type, Value,
+    condcodes::IntCC,
+    types::{I32, I32X4, I64},
 };
 
 /// Emits one stage at the current tile.
@@ -35,7 +35,7 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
             let function = e.micro.copy_streaming as usize;
             library::call(e, function, &[count, from, to]);
         }
-        Stage::Fill { target, loops, bits } => fill(e, target, loops, *bits),
+        Stage::Fill { target, loops, value, dtype } => fill(e, target, loops, (*value, *dtype)),
         Stage::Map { loops, body, stores } => map(e, loops, body, stores),
         Stage::Reduce { loops, over, combine, dtype, body, store } => {
             reduce(e, loops, over, (*combine, *dtype), body, store);
@@ -181,6 +181,7 @@ fn load(
             library::call(e, function, &[rows, features, from, stride, to, to_stride]);
         });
     }
+    let (element, size) = element(e, source);
     let last = (e.kernel.row_count() - 1) as i64;
     e.panels(&mut |e| {
         e.repeat(LANES, &mut |e, lane| {
@@ -192,18 +193,26 @@ fn load(
             let indices = e.row_indices(row);
             let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
             let from = e.b.ins().iadd(start, rows);
-            let lane = e.b.ins().ishl_imm_u(lane, 2);
+            let lane = e.b.ins().imul_imm_s(lane, size);
             e.nest(loops, &mut |e| {
                 let indices = current(e, loops);
                 let feature = distance(e, &indices, strides.iter().copied());
                 let from = e.b.ins().iadd(from, feature);
                 let to = e.address(target);
                 let to = e.b.ins().iadd(to, lane);
-                let element = e.b.ins().load(I32, flags(), from, 0);
+                let element = e.b.ins().load(element, flags(), from, 0);
                 e.b.ins().store(flags(), element, to, 0);
             });
         });
     });
+}
+
+/// How an element of a stored value is copied: its type, whatever it means, and its bytes.
+fn element(e: &Emitter<'_>, id: BufferId) -> (Type, i64) {
+    match words(e.plan.buffers[id.0 as usize].dtype) {
+        1 => (I32, 4),
+        _ => (I64, 8),
+    }
 }
 
 fn save(
@@ -225,6 +234,7 @@ fn save(
             library::call(e, function, &[rows, features, from, from_stride, to, stride]);
         });
     }
+    let (element, size) = element(e, target);
     e.panels(&mut |e| {
         let zero = e.b.ins().iconst(I64, 0);
         let valid = e.valid_lanes();
@@ -234,28 +244,27 @@ fn save(
             let indices = e.row_indices(row);
             let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
             let to = e.b.ins().iadd(start, rows);
-            let lane = e.b.ins().ishl_imm_u(lane, 2);
+            let lane = e.b.ins().imul_imm_s(lane, size);
             e.nest(loops, &mut |e| {
                 let indices = current(e, loops);
                 let feature = distance(e, &indices, strides.iter().copied());
                 let to = e.b.ins().iadd(to, feature);
                 let from = e.address(source);
                 let from = e.b.ins().iadd(from, lane);
-                let element = e.b.ins().load(I32, flags(), from, 0);
+                let element = e.b.ins().load(element, flags(), from, 0);
                 e.b.ins().store(flags(), element, to, 0);
             });
         });
     });
 }
 
-fn fill(e: &mut Emitter<'_>, target: &Access, loops: &[(Axis, usize)], bits: u32) {
+fn fill(e: &mut Emitter<'_>, target: &Access, loops: &[(Axis, usize)], (value, dtype): (f64, DType)) {
     let loops = collapse(loops, &[target], &[]);
     e.panels(&mut |e| {
-        let scalar = e.b.ins().iconst(I32, i64::from(bits));
-        let value = e.b.ins().splat(I32X4, scalar);
+        let value = e.pattern(value, dtype);
         e.nest(&loops, &mut |e| {
             let to = e.address(target);
-            for group in 0..GROUPS {
+            for group in 0..GROUPS * words(dtype) {
                 e.b.ins().store(flags(), value, to, (group * WIDTH * 4) as i32);
             }
         });
@@ -276,16 +285,14 @@ fn map(e: &mut Emitter<'_>, loops: &[(Axis, usize)], body: &Expression, stores: 
             e.lanes(analysis.unroll, &mut |e, offset| {
                 for group in 0..analysis.unroll {
                     let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
-                    let at = (group * WIDTH * 4) as i32;
                     for (store, target) in stores.iter().zip(&targets) {
-                        let to = e.b.ins().iadd(*target, offset);
+                        let dtype = analysis.dtypes[store.term];
                         let mut value = values[store.term];
                         if store.add {
-                            let dtype = analysis.dtypes[store.term];
-                            let before = e.b.ins().load(vector(dtype), flags(), to, at);
-                            value = combine(&mut e.b, Combine::Sum, dtype.is_float(), before, value);
+                            let before = e.load_lanes(dtype, *target, offset, group);
+                            value = combined(&mut e.b, Combine::Sum, dtype, before, value);
                         }
-                        e.b.ins().store(flags(), value, to, at);
+                        e.store_lanes(dtype, value, *target, offset, group);
                     }
                 }
             });
@@ -293,22 +300,10 @@ fn map(e: &mut Emitter<'_>, loops: &[(Axis, usize)], body: &Expression, stores: 
     });
 }
 
-fn identity(e: &mut Emitter<'_>, how: Combine, dtype: DType) -> Value {
-    let bits = e.b.ins().iconst(I32, i64::from(identity_bits(how, dtype)));
-    let value = e.b.ins().splat(I32X4, bits);
-    super::scalar::cast_bits(&mut e.b, value, vector(dtype))
-}
-
-/// Accumulators that loops change: one variable a vector.
-fn accumulators(e: &mut Emitter<'_>, initial: Value, count: usize) -> Vec<cranelift_frontend::Variable> {
-    let ty = e.b.func.dfg.value_type(initial);
-    (0..count)
-        .map(|_| {
-            let variable = e.b.declare_var(ty);
-            e.b.def_var(variable, initial);
-            variable
-        })
-        .collect()
+/// What a combination starts from, in so many places.
+fn accumulators(e: &mut Emitter<'_>, how: Combine, dtype: DType, count: usize) -> Vec<Held> {
+    let start = quad::constant(&mut e.b, identity(how, dtype), dtype);
+    (0..count).map(|_| Held::new(&mut e.b, start)).collect()
 }
 
 fn reduce(
@@ -325,22 +320,20 @@ fn reduce(
         e.nest(loops, &mut |e| {
             let target = e.address(&store.target);
             e.lanes(unroll, &mut |e, offset| {
-                let start = identity(e, how, dtype);
-                let sums = accumulators(e, start, unroll);
+                let sums = accumulators(e, how, dtype, unroll);
                 e.nest(over, &mut |e| {
                     let uniform = e.uniform_terms(body, &analysis);
                     let addresses = e.load_addresses(body);
                     for (group, sum) in sums.iter().enumerate() {
                         let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
-                        let before = e.b.use_var(*sum);
-                        let after = combine(&mut e.b, how, dtype.is_float(), before, values[store.term]);
-                        e.b.def_var(*sum, after);
+                        let before = sum.get(&mut e.b);
+                        let after = combined(&mut e.b, how, dtype, before, values[store.term]);
+                        sum.set(&mut e.b, after);
                     }
                 });
-                let to = e.b.ins().iadd(target, offset);
                 for (group, sum) in sums.iter().enumerate() {
-                    let value = e.b.use_var(*sum);
-                    e.b.ins().store(flags(), value, to, (group * WIDTH * 4) as i32);
+                    let value = sum.get(&mut e.b);
+                    e.store_lanes(dtype, value, target, offset, group);
                 }
             });
         });
@@ -362,33 +355,27 @@ fn arg_reduce(
             let target = e.address(&store.target);
             e.lanes(1, &mut |e, offset| {
                 let how = if largest { Combine::Max } else { Combine::Min };
-                let start = identity(e, how, dtype);
-                let best = accumulators(e, start, 1)[0];
-                let none = splat(&mut e.b, 0.0, DType::I32);
-                let position = accumulators(e, none, 1)[0];
+                let best = &accumulators(e, how, dtype, 1)[0];
+                let position = &accumulators(e, Combine::Sum, DType::I32, 1)[0];
                 e.nest(&[over], &mut |e| {
                     let uniform = e.uniform_terms(body, &analysis);
                     let addresses = e.load_addresses(body);
                     let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, 0);
                     let value = values[store.term];
-                    let (before, at) = (e.b.use_var(best), e.b.use_var(position));
-                    let better = match (dtype.is_float(), largest) {
-                        (true, true) => e.b.ins().fcmp(FloatCC::GreaterThan, value, before),
-                        (true, false) => e.b.ins().fcmp(FloatCC::LessThan, value, before),
-                        (false, true) => e.b.ins().icmp(IntCC::SignedGreaterThan, value, before),
-                        (false, false) => e.b.ins().icmp(IntCC::SignedLessThan, value, before),
-                    };
+                    let (before, at) = (best.get(&mut e.b), position.get(&mut e.b));
+                    // `before < value` for the largest.
+                    let (low, high) = if largest { (before, value) } else { (value, before) };
+                    let better = e.scalar(ScalarOp::Less, dtype, &[low, high]).narrow();
                     let index = e.indices[&over.0];
                     let index = e.b.ins().ireduce(I32, index);
-                    let index = e.b.ins().splat(I32X4, index);
-                    let value = select(&mut e.b, better, value, before);
-                    let at = select(&mut e.b, better, index, at);
-                    e.b.def_var(best, value);
-                    e.b.def_var(position, at);
+                    let index = quad::repeated(&mut e.b, index, DType::I32);
+                    let value = selected(&mut e.b, better, value, before);
+                    let at = selected(&mut e.b, better, index, at);
+                    best.set(&mut e.b, value);
+                    position.set(&mut e.b, at);
                 });
-                let to = e.b.ins().iadd(target, offset);
-                let value = e.b.use_var(position);
-                e.b.ins().store(flags(), value, to, 0);
+                let value = position.get(&mut e.b);
+                e.store_lanes(DType::I32, value, target, offset, 0);
             });
         });
     });
@@ -408,8 +395,7 @@ fn scan(
     e.panels(&mut |e| {
         e.nest(loops, &mut |e| {
             e.lanes(unroll, &mut |e, offset| {
-                let start = identity(e, how, dtype);
-                let sums = accumulators(e, start, unroll);
+                let sums = accumulators(e, how, dtype, unroll);
                 e.repeat(size, &mut |e, step| {
                     let index = if reverse {
                         let last = e.b.ins().iconst(I64, size as i64 - 1);
@@ -421,14 +407,13 @@ fn scan(
                     let uniform = e.uniform_terms(body, &analysis);
                     let addresses = e.load_addresses(body);
                     let target = e.address(&store.target);
-                    let to = e.b.ins().iadd(target, offset);
                     for (group, sum) in sums.iter().enumerate() {
                         let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
-                        let before = e.b.use_var(*sum);
-                        let after = combine(&mut e.b, how, dtype.is_float(), before, values[store.term]);
-                        e.b.def_var(*sum, after);
+                        let before = sum.get(&mut e.b);
+                        let after = combined(&mut e.b, how, dtype, before, values[store.term]);
+                        sum.set(&mut e.b, after);
                         let kept = if exclusive { before } else { after };
-                        e.b.ins().store(flags(), kept, to, (group * WIDTH * 4) as i32);
+                        e.store_lanes(dtype, kept, target, offset, group);
                     }
                     e.indices.remove(&axis);
                 });
@@ -446,17 +431,21 @@ fn sort(
     positions: bool,
     dtype: DType,
 ) {
-    let order: library::SortPanel = match (dtype.is_float(), positions) {
-        (true, false) => library::sort_floats,
-        (true, true) => library::sort_float_positions,
-        (false, false) => library::sort_integers,
-        (false, true) => library::sort_integer_positions,
+    let order: library::SortPanel = match (dtype, positions) {
+        (DType::F64, false) => library::sort_doubles,
+        (DType::F64, true) => library::sort_double_positions,
+        (DType::F32, false) => library::sort_floats,
+        (DType::F32, true) => library::sort_float_positions,
+        (_, false) => library::sort_integers,
+        (_, true) => library::sort_integer_positions,
     };
+    let result = if positions { DType::I32 } else { dtype };
+    let (source_stride, target_stride) = (source.stride(axis), target.stride(axis));
     e.panels(&mut |e| {
         e.nest(loops, &mut |e| {
             let (from, to) = (e.address(source), e.address(target));
-            let from_stride = e.b.ins().iconst(I64, source.stride(axis) as i64);
-            let to_stride = e.b.ins().iconst(I64, target.stride(axis) as i64);
+            let from_stride = e.word(source_stride as usize / words(dtype));
+            let to_stride = e.word(target_stride as usize / words(result));
             let count = e.b.ins().iconst(I64, size as i64);
             library::call(e, order as usize, &[from, from_stride, to, to_stride, count]);
         });
@@ -475,14 +464,14 @@ fn scatter(
 ) {
     let analysis = analyse(body, &[index, update]);
     let dtype = analysis.dtypes[update];
-    let scalar = if dtype.is_float() { F32 } else { I32 };
+    let (scalar, size_in_words) = (quad::scalar(dtype), words(dtype) as i64);
     let uniform = e.uniform_terms(body, &analysis);
     let addresses = e.load_addresses(body);
     e.lanes(1, &mut |e, offset| {
         let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, 0);
         for lane in 0..WIDTH as u8 {
-            let position = e.b.ins().extractlane(values[index], lane);
-            let amount = e.b.ins().extractlane(values[update], lane);
+            let position = values[index].lane(&mut e.b, lane);
+            let amount = values[update].lane(&mut e.b, lane);
             let number = e.b.ins().ushr_imm_u(offset, 2);
             let number = e.b.ins().iadd_imm_s(number, i64::from(lane));
             let is_row = e.b.ins().icmp(IntCC::SignedLessThan, number, valid);
@@ -495,8 +484,9 @@ fn scatter(
             let distance = e.b.ins().imul_imm_s(position, (stride * 4) as i64);
             let mut to = e.b.ins().iadd(base, distance);
             if own.is_some() {
-                to = e.b.ins().iadd(to, offset);
-                to = e.b.ins().iadd_imm_s(to, i64::from(lane) * 4);
+                let lanes = e.b.ins().imul_imm_s(offset, size_in_words);
+                to = e.b.ins().iadd(to, lanes);
+                to = e.b.ins().iadd_imm_s(to, i64::from(lane) * size_in_words * 4);
             }
             let before = e.b.ins().load(scalar, flags(), to, 0);
             let after_value =
@@ -519,8 +509,7 @@ fn accumulate_reduce(
     let analysis = analyse(body, &[term]);
     let unroll = analysis.unroll.min(4);
     e.nest(loops, &mut |e| {
-        let start = identity(e, how, dtype);
-        let sums = accumulators(e, start, unroll);
+        let sums = accumulators(e, how, dtype, unroll);
         e.panels(&mut |e| {
             let valid = e.has_tail().then(|| e.valid_lanes());
             e.nest(over, &mut |e| {
@@ -533,29 +522,28 @@ fn accumulate_reduce(
                         if let Some(valid) = valid {
                             value = masked(e, value, valid, offset, group, (how, dtype));
                         }
-                        let before = e.b.use_var(*sum);
-                        let after = combine(&mut e.b, how, dtype.is_float(), before, value);
-                        e.b.def_var(*sum, after);
+                        let before = sum.get(&mut e.b);
+                        let after = combined(&mut e.b, how, dtype, before, value);
+                        sum.set(&mut e.b, after);
                     }
                 });
             });
         });
-        let mut total = e.b.use_var(sums[0]);
+        let mut total = sums[0].get(&mut e.b);
         for sum in &sums[1..] {
-            let other = e.b.use_var(*sum);
-            total = combine(&mut e.b, how, dtype.is_float(), total, other);
+            let other = sum.get(&mut e.b);
+            total = combined(&mut e.b, how, dtype, total, other);
         }
         let to = e.partial_address(target, loops, strides);
-        let scalar = if dtype.is_float() { F32 } else { I32 };
         // The partial result joins as a fifth lane.
-        let before = e.b.ins().load(scalar, flags(), to, 0);
-        let mut result = e.b.ins().splat(vector(dtype), before);
+        let before = e.b.ins().load(quad::scalar(dtype), flags(), to, 0);
+        let mut result = quad::repeated(&mut e.b, before, dtype);
         for lane in 0..WIDTH as u8 {
-            let element = e.b.ins().extractlane(total, lane);
-            let element = e.b.ins().splat(vector(dtype), element);
-            result = combine(&mut e.b, how, dtype.is_float(), result, element);
+            let element = total.lane(&mut e.b, lane);
+            let element = quad::repeated(&mut e.b, element, dtype);
+            result = combined(&mut e.b, how, dtype, result, element);
         }
-        let result = e.b.ins().extractlane(result, 0);
+        let result = result.lane(&mut e.b, 0);
         e.b.ins().store(flags(), result, to, 0);
     });
 }
@@ -563,12 +551,12 @@ fn accumulate_reduce(
 /// The identity in lanes that are not rows.
 fn masked(
     e: &mut Emitter<'_>,
-    value: Value,
+    value: Quad,
     valid: Value,
     offset: Value,
     group: usize,
     (how, dtype): (Combine, DType),
-) -> Value {
+) -> Quad {
     let lane = e.b.ins().ushr_imm_u(offset, 2);
     let lane = e.b.ins().iadd_imm_s(lane, (group * WIDTH) as i64);
     let lane = e.b.ins().ireduce(I32, lane);
@@ -578,6 +566,6 @@ fn masked(
     let valid = e.b.ins().ireduce(I32, valid);
     let valid = e.b.ins().splat(I32X4, valid);
     let is_row = e.b.ins().icmp(IntCC::SignedLessThan, lanes, valid);
-    let other = identity(e, how, dtype);
-    select(&mut e.b, is_row, value, other)
+    let other = quad::constant(&mut e.b, identity(how, dtype), dtype);
+    selected(&mut e.b, is_row, value, other)
 }

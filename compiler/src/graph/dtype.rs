@@ -5,7 +5,7 @@ use std::fmt;
 /// The type of a tensor's elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DType {
-    /// For checking: gradients against finite differences, accuracy against f64.
+    /// For what f32 cannot tell apart (a position that is multiplied by many octaves), and for checking.
     F64,
     /// The type that everything is computed in.
     F32,

@@ -13,7 +13,8 @@ pub enum Source {
 }
 
 /// The address of a value inside a kernel: `offset + panel · panel_stride + Σ index · stride (+ lane)`.
-/// All distances count elements of four bytes.
+/// All distances count words of four bytes, of which an `f64` takes two; `lane` is the row's number in its panel times
+/// the words of an element.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Access {
     /// What it is relative to.

@@ -87,9 +87,11 @@ impl fmt::Display for Stage {
                 writeln!(f, "    save b{} = {source} over [{}]", target.0, sized(loops))
             }
             Stage::Stream { source, target, panel } => {
-                writeln!(f, "    stream b{} = {source}, {panel} elements a panel", target.0)
+                writeln!(f, "    stream b{} = {source}, {panel} words a panel", target.0)
             }
-            Stage::Fill { target, loops, bits } => writeln!(f, "    fill {target} = {bits:#x} over [{}]", sized(loops)),
+            Stage::Fill { target, loops, value, .. } => {
+                writeln!(f, "    fill {target} = {value:?} over [{}]", sized(loops))
+            }
             Stage::Map { loops, body, stores } => {
                 writeln!(
                     f,

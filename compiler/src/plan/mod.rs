@@ -33,7 +33,7 @@ mod stages;
 
 pub use access::{Access, Source};
 pub use cluster::Fusion;
-pub use stages::identity_bits;
+pub use stages::{identity, pattern};
 
 use crate::{
     axis::{Axis, Shape},
@@ -89,8 +89,13 @@ pub enum PlanError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BufferId(pub u32);
 
-/// How a stored value lies in memory. Elements take four bytes whatever their type (`bool` is 0 or
-/// all ones), and every buffer has room for a whole number of panels.
+/// Four-byte words that an element takes in a program's memory: two for `f64`, one for every other type (`bool` is 0
+/// or all ones).
+pub fn words(dtype: DType) -> usize {
+    if dtype == DType::F64 { 2 } else { 1 }
+}
+
+/// How a stored value lies in memory. Every buffer has room for a whole number of panels.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// `[panel][feature…][LANES]`: rows are `rows` flattened, the last fastest.
@@ -104,7 +109,7 @@ pub enum Layout {
 }
 
 impl Layout {
-    /// The number of four-byte elements, padding included.
+    /// The number of elements, padding included.
     pub fn elements(&self) -> usize {
         match self {
             Layout::Panels { rows, features } => {
@@ -126,8 +131,8 @@ pub enum Place {
     Input(String),
     /// A parameter or other stored value.
     State(String),
-    /// A scalar known at compile time.
-    Constant(u32),
+    /// A scalar known at compile time, as [`pattern`] has it.
+    Constant(u64),
     /// The program's arena, at this offset in bytes.
     Arena(usize),
 }
@@ -148,7 +153,7 @@ pub struct Buffer {
 impl Buffer {
     /// Bytes it takes, padding included.
     pub fn bytes(&self) -> usize {
-        self.layout.elements() * 4
+        self.layout.elements() * words(self.dtype) * 4
     }
 }
 
@@ -192,7 +197,7 @@ pub struct Kernel {
     pub name: String,
     /// The axes that make up the rows, the last fastest.
     pub rows: Vec<(Axis, usize)>,
-    /// The offset of each tile-resident value in tile memory.
+    /// The offset of each tile-resident value in tile memory, in words.
     pub tiles: Vec<usize>,
     /// Panels in a tile.
     pub tile_panels: usize,
@@ -200,7 +205,7 @@ pub struct Kernel {
     pub chunks: usize,
     /// What runs on each tile.
     pub stages: Vec<Stage>,
-    /// Elements of tile memory, for the whole tile.
+    /// Words of tile memory, for the whole tile.
     pub scratch: usize,
     /// Floating-point operations of the contractions, all rows.
     pub flops: f64,
@@ -280,11 +285,11 @@ pub enum Stage {
     },
     /// A tile-resident value into a plain stored one.
     Save { source: Access, loops: Vec<Loop>, strides: Vec<isize>, row_strides: Vec<(Axis, isize)>, target: BufferId },
-    /// A tile-resident value into a stored one of the same layout, `panel` elements a panel, past the
+    /// A tile-resident value into a stored one of the same layout, `panel` words a panel, past the
     /// caches: it is too large to be found there when it is read.
     Stream { source: Source, target: BufferId, panel: usize },
     /// A constant everywhere.
-    Fill { target: Access, loops: Vec<Loop>, bits: u32 },
+    Fill { target: Access, loops: Vec<Loop>, value: f64, dtype: DType },
     /// An expression for every feature.
     Map { loops: Vec<Loop>, body: Expression, stores: Vec<Store> },
     /// A combination over some features.
@@ -357,7 +362,7 @@ pub enum Stage {
 pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
     for id in graph.ids() {
         let node = graph.node(id);
-        if !matches!(node.ty.dtype, DType::F32 | DType::I32 | DType::Bool) {
+        if matches!(node.ty.dtype, DType::F16 | DType::BF16) {
             let (op, dtype) = (node.op.to_string(), node.ty.dtype);
             return Err(PlanError::ElementType { node: id.index(), op, dtype });
         }

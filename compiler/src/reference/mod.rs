@@ -162,6 +162,11 @@ pub(crate) fn evaluate_op(op: &Op, ty: &Type, operands: &[&Tensor], key: RandomK
     }
 }
 
+/// The value of an operation on floating-point scalars, as every target's `f64` has it.
+pub(crate) fn elementary_function(op: crate::graph::ScalarOp, operands: &[f64]) -> f64 {
+    scalar::apply(op, scalar::Kind::Float, operands)
+}
+
 fn map(op: crate::graph::ScalarOp, ty: &Type, operands: &[&Tensor]) -> Vec<f64> {
     let from = operands[0].ty.dtype;
     let elements = ty.shape.elements();

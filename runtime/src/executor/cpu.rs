@@ -22,7 +22,7 @@ use visage_compiler::{
     axis::Shape,
     cpu::{self, CompileOptions, Compiled},
     graph::{DType, Type},
-    plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, identity_bits},
+    plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, identity, pattern, words},
     random::RandomKey,
     simplify::simplified,
     system::Program,
@@ -99,7 +99,7 @@ impl Cpu {
         });
         let scratch = scratch.max().unwrap_or(0) * 4;
         let constants = plan.buffers.iter().map(|buffer| match buffer.place {
-            Place::Constant(bits) => Lines::filled(LANES * 4, bits).map(Some),
+            Place::Constant(bits) => Lines::filled(LANES * 8, bits).map(Some),
             _ => Ok(None),
         });
         let memory = |error: std::io::Error| ExecuteError::Device(format!("memory for the program: {error}"));
@@ -306,18 +306,15 @@ fn accumulates(kernel: &Kernel) -> bool {
 
 /// Sets a chunk's partial result to the value that changes nothing.
 fn start_partial(plan: &plan::Plan, stage: &Stage, table: Table<'_>, chunk: usize) {
-    use visage_compiler::graph::Combine;
-    let (target, bits) = match stage {
-        Stage::AccumulateContract { target, .. } => (*target, 0),
-        Stage::AccumulateScatter { target, .. } => (*target, 0),
-        Stage::AccumulateReduce { target, combine, dtype, .. } => (*target, identity_bits(*combine, *dtype)),
+    let (target, value) = match stage {
+        Stage::AccumulateContract { target, .. } | Stage::AccumulateScatter { target, .. } => (*target, 0.0),
+        Stage::AccumulateReduce { target, combine, dtype, .. } => (*target, identity(*combine, *dtype)),
         _ => return,
     };
-    debug_assert_eq!(identity_bits(Combine::Sum, DType::F32), 0);
-    let Layout::Partials { elements, .. } = plan.buffers[target.0 as usize].layout else { return };
-    let elements = elements.next_multiple_of(LANES);
-    // SAFETY: every chunk of the buffer has this many elements, and this piece alone writes it.
-    let partial =
-        unsafe { std::slice::from_raw_parts_mut(table.at(target).cast::<u32>().add(chunk * elements), elements) };
-    partial.fill(bits);
+    let buffer = &plan.buffers[target.0 as usize];
+    let Layout::Partials { elements, .. } = buffer.layout else { return };
+    let pairs = elements.next_multiple_of(LANES) * words(buffer.dtype) / 2;
+    // SAFETY: every chunk of the buffer has this many pairs of words, and this piece alone writes it.
+    let partial = unsafe { std::slice::from_raw_parts_mut(table.at(target).cast::<u64>().add(chunk * pairs), pairs) };
+    partial.fill(pattern(value, buffer.dtype));
 }

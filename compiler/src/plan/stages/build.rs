@@ -12,6 +12,7 @@ use crate::{
         access::Strided,
         memory::{self, Interval},
         rows::path,
+        words,
     },
 };
 use rustc_hash::FxHashMap;
@@ -50,7 +51,7 @@ pub(super) struct Builder<'p, 'g> {
     pub stages: Vec<Stage>,
     pub flops: f64,
     homes: FxHashMap<NodeId, Home>,
-    /// Elements a panel of each tile-resident value.
+    /// Words a panel of each tile-resident value.
     tiles: Vec<usize>,
     loaded: FxHashMap<(NodeId, Vec<Axis>), Access>,
     readers: FxHashMap<NodeId, Vec<NodeId>>,
@@ -87,8 +88,8 @@ pub(super) fn copy(planner: &mut Planner<'_>, node: NodeId) -> BufferId {
     let mut builder = Builder::new(planner, rows);
     let mut body = Body::default();
     let term = builder.operand(&mut body, node, &names);
-    let access =
-        Access { source: Source::Buffer(target), panel_stride: LANES, lanes: true, strides: Vec::new(), offset: 0 };
+    let panel_stride = LANES * words(ty.dtype);
+    let access = Access { source: Source::Buffer(target), panel_stride, lanes: true, strides: Vec::new(), offset: 0 };
     let stores = vec![Store { term, target: access, add: false }];
     builder.stages.push(Stage::Map { loops: Vec::new(), body: body.expression, stores });
     builder.finish(format!("copy {name}"));
@@ -230,24 +231,26 @@ impl<'p, 'g> Builder<'p, 'g> {
     pub fn settle(&mut self, node: NodeId, saves: &mut Vec<Stage>) -> Access {
         let loops = self.features(node);
         let layout = self.planner.layout(node).cloned();
-        let panel = product(&loops) * LANES;
-        let large = layout.as_ref().is_some_and(|l| l.elements() * 4 > self.planner.options.target.cache_bytes);
+        let lanes = LANES * words(self.dtype(node));
+        let panel = product(&loops) * lanes;
+        let bytes = |layout: &Layout| layout.elements() / LANES * lanes * 4;
+        let large = layout.as_ref().is_some_and(|l| bytes(l) > self.planner.options.target.cache_bytes);
         let same = matches!(layout, Some(Layout::Panels { .. })) || loops.is_empty();
         let (source, panel_stride) = match &layout {
             Some(_) if large && same => {
-                let source = self.tile(product(&loops));
+                let source = self.tile(panel);
                 saves.push(Stage::Stream { source, target: self.planner.buffer(node), panel });
                 (source, panel)
             }
-            Some(Layout::Panels { .. }) => (Source::Buffer(self.planner.buffer(node)), product(&loops) * LANES),
-            Some(_) if loops.is_empty() => (Source::Buffer(self.planner.buffer(node)), LANES),
-            _ => (self.tile(product(&loops)), product(&loops) * LANES),
+            Some(Layout::Panels { .. }) => (Source::Buffer(self.planner.buffer(node)), panel),
+            Some(_) if loops.is_empty() => (Source::Buffer(self.planner.buffer(node)), lanes),
+            _ => (self.tile(panel), panel),
         };
-        let strided = Strided::dense(loops.iter().copied(), LANES as isize);
+        let strided = Strided::dense(loops.iter().copied(), lanes as isize);
         let home = Home { source, panel_stride, strided };
         let access = home.access(&home.strided);
         if let (Some(Layout::Plain(shape)), Source::Tile(_), false) = (&layout, source, large && same) {
-            let dense = Strided::dense(shape.iter(), 1);
+            let dense = Strided::dense(shape.iter(), words(self.dtype(node)) as isize);
             let rows = self.planner.clusters.rows_at[&node].clone();
             let target = self.planner.buffer(node);
             saves.push(Stage::Save {
@@ -268,9 +271,9 @@ impl<'p, 'g> Builder<'p, 'g> {
         self.homes.insert(node, Home { source: access.source, panel_stride: access.panel_stride, strided });
     }
 
-    /// New tile memory for a value of so many features.
-    pub fn tile(&mut self, features: usize) -> Source {
-        self.tiles.push(features * LANES);
+    /// New tile memory of so many words a panel.
+    pub fn tile(&mut self, panel: usize) -> Source {
+        self.tiles.push(panel);
         Source::Tile(self.tiles.len() - 1)
     }
 
@@ -289,9 +292,11 @@ impl<'p, 'g> Builder<'p, 'g> {
             return home.access(&strided);
         }
         let buffer = self.planner.buffer(path.base);
+        let unit = words(self.dtype(operand));
+        let lanes = LANES * unit;
         if let Layout::Panels { features, .. } = &self.planner.buffers[buffer.0 as usize].layout {
-            let panel_stride = product(features) * LANES;
-            let dense = Strided::dense(features.iter().copied(), LANES as isize);
+            let panel_stride = product(features) * lanes;
+            let dense = Strided::dense(features.iter().copied(), lanes as isize);
             let strided = path.views.iter().fold(dense, |s, view| s.viewed(graph.op(*view)));
             return Home { source: Source::Buffer(buffer), panel_stride, strided: strided.clone() }.access(&strided);
         }
@@ -318,8 +323,8 @@ impl<'p, 'g> Builder<'p, 'g> {
             axes: self.rows.iter().zip(&row_strides).map(|((a, size), (_, stride))| (*a, *size, *stride)).collect(),
         };
         let names: Vec<Axis> = self.rows.iter().map(|(axis, _)| *axis).collect();
-        if named.merged(&names).is_some_and(|(_, stride)| stride == 1) {
-            return direct(LANES, true);
+        if named.merged(&names).is_some_and(|(_, stride)| stride == unit as isize) {
+            return direct(lanes, true);
         }
         let key = (operand, rows.to_vec());
         if let Some(access) = self.loaded.get(&key) {
@@ -328,9 +333,9 @@ impl<'p, 'g> Builder<'p, 'g> {
         // Axes that the view repeats are not loaded twice.
         let loops: Vec<(Axis, usize, isize)> =
             feature_strides.into_iter().filter(|(_, size, stride)| *stride != 0 && *size > 0).collect();
-        let dense = Strided::dense(loops.iter().map(|(axis, size, _)| (*axis, *size)), LANES as isize);
-        let elements: usize = loops.iter().map(|(_, size, _)| size).product();
-        let home = Home { source: self.tile(elements), panel_stride: elements * LANES, strided: dense.clone() };
+        let dense = Strided::dense(loops.iter().map(|(axis, size, _)| (*axis, *size)), lanes as isize);
+        let panel_stride = loops.iter().map(|(_, size, _)| size).product::<usize>() * lanes;
+        let home = Home { source: self.tile(panel_stride), panel_stride, strided: dense.clone() };
         let target = home.access(&dense);
         let stage = Stage::Load {
             source: buffer,
@@ -360,13 +365,14 @@ impl<'p, 'g> Builder<'p, 'g> {
         }
         let mut body = Body::default();
         let term = self.operand(&mut body, operand, rows);
-        let dense = Strided::dense(axes.iter().copied(), LANES as isize);
-        let home =
-            Home { source: self.tile(product(axes)), panel_stride: product(axes) * LANES, strided: dense.clone() };
+        let lanes = LANES * words(self.dtype(operand));
+        let dense = Strided::dense(axes.iter().copied(), lanes as isize);
+        let panel_stride = product(axes) * lanes;
+        let home = Home { source: self.tile(panel_stride), panel_stride, strided: dense.clone() };
         let target = home.access(&dense);
         let stores = vec![Store { term, target: target.clone(), add: false }];
         self.stages.push(Stage::Map { loops: axes.to_vec(), body: body.expression, stores });
-        (target, LANES)
+        (target, lanes)
     }
 
     /// The partial results of an accumulating member.

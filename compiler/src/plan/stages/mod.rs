@@ -10,6 +10,7 @@ use super::{
     cluster::Clusters,
     memory::{self, Interval},
     rows::{AxisOrder, Contraction, Path, contraction, is_computed, path, rows_through},
+    words,
 };
 use crate::{
     axis::{Axis, Shape},
@@ -43,7 +44,7 @@ pub(super) struct Planner<'g> {
     pub recomputed: FxHashSet<NodeId>,
     /// Layouts of the computed nodes that leave their kernel.
     layouts: FxHashMap<NodeId, Layout>,
-    constants: FxHashMap<u32, BufferId>,
+    constants: FxHashMap<(u64, DType), BufferId>,
 }
 
 impl<'g> Planner<'g> {
@@ -222,13 +223,13 @@ impl<'g> Planner<'g> {
         let ty = self.graph.ty(node).clone();
         let id = match self.graph.op(node).clone() {
             Op::Constant(value) => {
-                let bits = constant_bits(value, ty.dtype);
-                if let Some(id) = self.constants.get(&bits) {
+                let bits = pattern(value, ty.dtype);
+                if let Some(id) = self.constants.get(&(bits, ty.dtype)) {
                     return *id;
                 }
                 let plain = Layout::Plain(Shape::SCALAR);
                 let id = self.add_buffer(format!("{value:?}"), ty.dtype, plain, Place::Constant(bits));
-                self.constants.insert(bits, id);
+                self.constants.insert((bits, ty.dtype), id);
                 id
             }
             Op::Input(name) => self.add_buffer(name.clone(), ty.dtype, Layout::Plain(ty.shape), Place::Input(name)),
@@ -249,7 +250,7 @@ impl<'g> Planner<'g> {
             Layout::Plain(shape) => shape.clone(),
             other => unreachable!("{} is stored as {other:?}", self.buffers[buffer.0 as usize].name),
         };
-        let mut strided = Strided::dense(shape.iter(), 1);
+        let mut strided = Strided::dense(shape.iter(), words(self.graph.ty(path.base).dtype) as isize);
         for view in &path.views {
             strided = strided.viewed(self.graph.op(*view));
         }
@@ -304,29 +305,26 @@ impl<'g> Planner<'g> {
 }
 
 /// Bytes past the end of a buffer that a vector access of the last panel may touch.
-pub(super) const GUARD_BYTES: usize = super::LANES * 4;
+pub(super) const GUARD_BYTES: usize = super::LANES * 8;
 
-/// A scalar as its element type has it in memory.
-pub(super) fn constant_bits(value: f64, dtype: DType) -> u32 {
-    match dtype {
+/// Eight bytes of memory that holds a scalar everywhere: an `f64`, or a four-byte element twice.
+pub fn pattern(value: f64, dtype: DType) -> u64 {
+    let word = match dtype {
+        DType::F64 => return value.to_bits(),
         DType::I32 => value as i32 as u32,
-        DType::Bool => {
-            if value != 0.0 {
-                u32::MAX
-            } else {
-                0
-            }
-        }
+        DType::Bool if value != 0.0 => u32::MAX,
+        DType::Bool => 0,
         _ => (value as f32).to_bits(),
-    }
+    };
+    u64::from(word) << 32 | u64::from(word)
 }
 
-/// The bits that a partial result starts from.
-pub fn identity_bits(combine: Combine, dtype: DType) -> u32 {
+/// What a partial result of a type starts from.
+pub fn identity(combine: Combine, dtype: DType) -> f64 {
     match (combine, dtype) {
-        (Combine::Max, DType::I32) => i32::MIN as u32,
-        (Combine::Min, DType::I32) => i32::MAX as u32,
-        _ => constant_bits(combine.identity(), dtype),
+        (Combine::Max, DType::I32) => f64::from(i32::MIN),
+        (Combine::Min, DType::I32) => f64::from(i32::MAX),
+        _ => combine.identity(),
     }
 }
 

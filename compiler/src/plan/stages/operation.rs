@@ -1,6 +1,6 @@
 //! The stages of every operation that is not lane-wise.
 
-use super::{build::Builder, constant_bits, expression::Body, product};
+use super::{build::Builder, expression::Body, product};
 use crate::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
@@ -8,6 +8,7 @@ use crate::{
         Access, Arrangement, BufferId, LANES, Layout, Place, Stage, Step, Store, Term,
         access::Strided,
         rows::{Contraction, contraction, path},
+        words,
     },
 };
 
@@ -72,10 +73,10 @@ impl Builder<'_, '_> {
             Op::Pad { axis, before, value, .. } => {
                 self.flush();
                 let loops = self.features(node);
-                let bits = constant_bits(value, self.dtype(node));
                 let mut saves = Vec::new();
                 let target = self.settle(node, &mut saves);
-                self.stages.push(Stage::Fill { target: target.clone(), loops: loops.clone(), bits });
+                let dtype = self.dtype(node);
+                self.stages.push(Stage::Fill { target: target.clone(), loops: loops.clone(), value, dtype });
                 let size = graph.shape(operands[0]).size(axis).unwrap_or(0);
                 self.copy_part(operands[0], &rows, loops, (axis, size), before, &target);
                 self.stages.append(&mut saves);
@@ -97,8 +98,7 @@ impl Builder<'_, '_> {
                 self.flush();
                 let mut saves = Vec::new();
                 let target = self.settle(node, &mut saves);
-                let bits = constant_bits(0.0, self.dtype(node));
-                self.stages.push(Stage::Fill { target: target.clone(), loops: self.features(node), bits });
+                self.zero(node, &target);
                 let mut body = Body::default();
                 let term = self.operand(&mut body, operands[0], &rows);
                 let unit = target.stride(axis);
@@ -141,6 +141,12 @@ impl Builder<'_, '_> {
             let store = Store { term, target, add: false };
             Stage::Reduce { loops, over, combine, dtype, body: body.expression, store }
         });
+    }
+
+    /// Sets a member to zero, for what is added to it.
+    fn zero(&mut self, node: NodeId, target: &Access) {
+        let (loops, dtype) = (self.features(node), self.dtype(node));
+        self.stages.push(Stage::Fill { target: target.clone(), loops, value: 0.0, dtype });
     }
 
     /// An operand whose rows lie side by side.
@@ -210,7 +216,7 @@ impl Builder<'_, '_> {
         let mut body = self.body_for(node);
         let term = self.operand(&mut body, operand, rows);
         let order = self.stored_order(node);
-        let dense = Strided::dense(order.iter(), 1);
+        let dense = Strided::dense(order.iter(), words(self.dtype(node)) as isize);
         let loops: Vec<(Axis, usize)> = order.iter().collect();
         let inner: Vec<Axis> = axes.iter().filter(|axis| !rows.contains(axis)).copied().collect();
         let over = self.sizes(operand, &inner);
@@ -244,7 +250,7 @@ impl Builder<'_, '_> {
         }
         if accumulates {
             let order = self.stored_order(node);
-            let dense = Strided::dense(order.iter(), 1);
+            let dense = Strided::dense(order.iter(), words(self.dtype(node)) as isize);
             let stride = |a: Axis| dense.get(a).map_or(0, |(_, stride)| stride);
             let arrangement = Arrangement::Same { elements: order.elements() };
             let target = self.partial(node, order.elements(), Combine::Sum, arrangement);
@@ -262,8 +268,7 @@ impl Builder<'_, '_> {
         }
         let mut saves = Vec::new();
         let target = self.settle(node, &mut saves);
-        let bits = constant_bits(0.0, self.dtype(node));
-        self.stages.push(Stage::Fill { target: target.clone(), loops: self.features(node), bits });
+        self.zero(node, &target);
         let stride = target.stride(axis);
         let strides = target.strides.iter().filter(|(a, _)| *a != axis).copied().collect();
         let target = Access { strides, ..target };
@@ -359,8 +364,8 @@ impl Builder<'_, '_> {
         let (g, g_stride) = self.column(g, rows, &n_axes);
         let (x, x_stride) = self.column(x, rows, &k_axes);
         let (n, k) = (product(&n_axes), product(&k_axes));
-        let strips = self.tile(n);
-        let turned = self.tile(k.next_multiple_of(LANES));
+        let strips = self.tile(n * LANES);
+        let turned = self.tile(k.next_multiple_of(LANES) * LANES);
         let arrangement = Arrangement::Panels { n, k, transposed };
         let target = self.partial(node, n * k.next_multiple_of(LANES), Combine::Sum, arrangement);
         self.stages.push(Stage::AccumulateContract { g, g_stride, n, x, x_stride, k, strips, turned, target });

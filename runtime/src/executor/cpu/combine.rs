@@ -1,5 +1,6 @@
 //! Partial results of the chunks into one, in order.
 
+use std::ops::{Add, Mul};
 use visage_compiler::{
     graph::{Combine, DType},
     plan::Arrangement,
@@ -40,13 +41,27 @@ pub(super) fn combine(
         };
         return arranged(piece, from as *const i32, to as *mut i32, chunks, arrangement, operation);
     }
-    let (from, to) = (from as *const f32, to as *mut f32);
+    match dtype {
+        DType::F64 => numbers(piece, from as *const f64, to as *mut f64, how, chunks, arrangement),
+        _ => numbers(piece, from as *const f32, to as *mut f32, how, chunks, arrangement),
+    }
+}
+
+/// [`combine`] of floating-point numbers.
+fn numbers<T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T>>(
+    piece: usize,
+    from: *const T,
+    to: *mut T,
+    how: Combine,
+    chunks: usize,
+    arrangement: Arrangement,
+) {
     // A match outside of the loops, so that each loop is one operation.
     match how {
-        Combine::Sum => arranged(piece, from, to, chunks, arrangement, |x: f32, y: f32| x + y),
-        Combine::Prod => arranged(piece, from, to, chunks, arrangement, |x: f32, y: f32| x * y),
-        Combine::Max => arranged(piece, from, to, chunks, arrangement, |x: f32, y: f32| if y > x { y } else { x }),
-        Combine::Min => arranged(piece, from, to, chunks, arrangement, |x: f32, y: f32| if y < x { y } else { x }),
+        Combine::Sum => arranged(piece, from, to, chunks, arrangement, |x, y| x + y),
+        Combine::Prod => arranged(piece, from, to, chunks, arrangement, |x, y| x * y),
+        Combine::Max => arranged(piece, from, to, chunks, arrangement, |x, y| if y > x { y } else { x }),
+        Combine::Min => arranged(piece, from, to, chunks, arrangement, |x, y| if y < x { y } else { x }),
     }
 }
 

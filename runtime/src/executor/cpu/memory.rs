@@ -6,6 +6,7 @@ use std::io;
 use visage_compiler::{
     axis::Shape,
     graph::{DType, Type},
+    plan::words,
 };
 use visage_kernels::LANES;
 
@@ -22,7 +23,7 @@ impl Lines {
     /// # Errors
     /// The system has no such memory.
     pub fn zeroed(bytes: usize) -> io::Result<Lines> {
-        let memory = MmapMut::map_anon(bytes + LANES * 4)?;
+        let memory = MmapMut::map_anon(bytes + LANES * 8)?;
         #[cfg(target_os = "linux")]
         if bytes >= LARGE {
             // Without large pages it is slower, not wrong.
@@ -31,14 +32,14 @@ impl Lines {
         Ok(Lines(memory))
     }
 
-    /// `bytes` of one four-byte pattern.
+    /// `bytes` of one eight-byte pattern.
     ///
     /// # Errors
     /// The system has no such memory.
-    pub fn filled(bytes: usize, bits: u32) -> io::Result<Lines> {
+    pub fn filled(bytes: usize, pattern: u64) -> io::Result<Lines> {
         let mut lines = Lines::zeroed(bytes)?;
-        for word in lines.0.chunks_exact_mut(4) {
-            word.copy_from_slice(&bits.to_ne_bytes());
+        for pair in lines.0.chunks_exact_mut(8) {
+            pair.copy_from_slice(&pattern.to_ne_bytes());
         }
         Ok(lines)
     }
@@ -67,19 +68,20 @@ pub(super) unsafe fn widen(from: *const u8, elements: usize, to: *mut u8) {
 /// Reads a plain value with axes in memory order `shape` into a buffer, whatever the order of its axes.
 ///
 /// # Safety
-/// The value must be readable: four bytes an element.
+/// The value must be readable: as many words an element as its type takes.
 pub(super) unsafe fn read(from: *const u8, shape: &Shape, buffer: &mut Buffer) {
-    // SAFETY: the caller's promise.
-    let words = unsafe { std::slice::from_raw_parts(from.cast::<u32>(), shape.elements()) };
     let Type { dtype, shape: documented } = buffer.ty().clone();
     let bytes = buffer.bytes_mut();
     if dtype != DType::Bool && shape.iter().eq(documented.iter()) {
         // SAFETY: the caller's promise.
         return bytes.copy_from_slice(unsafe { std::slice::from_raw_parts(from, bytes.len()) });
     }
-    let mut put = |i: usize, word: u32| match dtype {
-        DType::Bool => bytes[i] = u8::from(word != 0),
-        _ => bytes[i * 4..][..4].copy_from_slice(&word.to_ne_bytes()),
+    let size = words(dtype) * 4;
+    // SAFETY: the caller's promise.
+    let stored = unsafe { std::slice::from_raw_parts(from, shape.elements() * size) };
+    let mut put = |i: usize, element: &[u8]| match dtype {
+        DType::Bool => bytes[i] = u8::from(element[0] != 0),
+        _ => bytes[i * size..][..size].copy_from_slice(element),
     };
     let own = shape.strides();
     let axes: Vec<(usize, usize)> = documented
@@ -91,8 +93,8 @@ pub(super) unsafe fn read(from: *const u8, shape: &Shape, buffer: &mut Buffer) {
         .collect();
     let mut index = vec![0; axes.len()];
     let mut offset = 0;
-    for i in 0..words.len() {
-        put(i, words[offset]);
+    for i in 0..shape.elements() {
+        put(i, &stored[offset * size..][..size]);
         for (k, (size, stride)) in axes.iter().enumerate().rev() {
             index[k] += 1;
             offset += stride;

@@ -112,6 +112,7 @@ pub(crate) const BUILTINS: &[Builtin] = &[
     builtin("grad", "grad(y, x)", &[], "The gradient of a scalar by a tensor that it was computed from."),
     builtin("clamp", "clamp(x, low, high)", &[], "The value, no less than one bound and no more than the other."),
     builtin("f32", "f32(x)", &[], "The value as 32-bit floats."),
+    builtin("f64", "f64(x)", &[], "The value as 64-bit floats, for what 32 bits cannot tell apart."),
     builtin("i32", "i32(x)", &[], "The value as 32-bit integers, truncated."),
     builtin(
         "given",
@@ -344,6 +345,9 @@ impl<'a> Elaborator<'a> {
                 let axis = self.axis(frame, &call, 2)?;
                 self.present(sorted, axis, call.positional[2].span)?;
                 let right = self.switch(frame, &call, "right")?;
+                let dtype = self.common(&[Value::Tensor(sorted), Value::Tensor(values)], false);
+                let sorted = self.converted(Value::Tensor(sorted), dtype, span)?;
+                let values = self.converted(Value::Tensor(values), dtype, span)?;
                 self.emit(Op::SearchSorted { axis, right }, &[sorted, values], span)?
             }
             "concat" | "stack" => self.joined(frame, &call)?,
@@ -435,9 +439,13 @@ impl<'a> Elaborator<'a> {
                 let x = self.operand(frame, &call, 0)?;
                 self.emit(Op::Map(ScalarOp::Stop), &[x], span)?
             }
-            "f32" | "i32" => {
+            "f32" | "f64" | "i32" => {
                 let x = self.operand(frame, &call, 0)?;
-                let dtype = if call.row.name == "f32" { DType::F32 } else { DType::I32 };
+                let dtype = match call.row.name {
+                    "f32" => DType::F32,
+                    "f64" => DType::F64,
+                    _ => DType::I32,
+                };
                 self.emit(Op::Map(ScalarOp::Cast(dtype)), &[x], span)?
             }
             "clamp" => {

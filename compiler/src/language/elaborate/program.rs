@@ -468,7 +468,7 @@ impl<'a> Elaborator<'a> {
         self.emit(Op::Map(op), &operands, span).map(Value::Tensor)
     }
 
-    /// The element type in which values meet.
+    /// The element type in which values meet: the widest of them.
     pub fn common(&self, values: &[Value<'a>], float: bool) -> DType {
         let mut target: Option<DType> = None;
         let mut real = float;
@@ -478,6 +478,7 @@ impl<'a> Elaborator<'a> {
                     let dtype = self.graph.ty(*node).dtype;
                     target = Some(match target {
                         None | Some(DType::I32) => dtype,
+                        Some(DType::F32) if dtype == DType::F64 => dtype,
                         Some(other) => other,
                     });
                 }
@@ -500,8 +501,9 @@ impl<'a> Elaborator<'a> {
             }
             value => {
                 let node = self.tensor(value, span)?;
-                match (self.graph.ty(node).dtype, dtype.is_float()) {
-                    (DType::I32, true) => self.emit(Op::Map(ScalarOp::Cast(dtype)), &[node], span),
+                match (self.graph.ty(node).dtype, dtype) {
+                    (DType::I32, to) if to.is_float() => self.emit(Op::Map(ScalarOp::Cast(dtype)), &[node], span),
+                    (DType::F32, DType::F64) => self.emit(Op::Map(ScalarOp::Cast(dtype)), &[node], span),
                     _ => Ok(node),
                 }
             }

@@ -35,7 +35,8 @@ fn check(sketch: &Sketch) {
             // Beyond 2²² the circular functions give up on the phase; the remainder of a quotient that is not
             // exact is that of the rounded one.
             let single = sketch.graph.ty(sketch.graph.output("0: stop").unwrap()).dtype != DType::F64;
-            let beyond = single && ["sin", "cos", "tan"].iter().any(|function| name.ends_with(function)) && x.abs() > 4e6;
+            let beyond =
+                single && ["sin", "cos", "tan"].iter().any(|function| name.ends_with(function)) && x.abs() > 4e6;
             let wrapped = name.ends_with("mod")
                 && (x.abs() > 1e6 || ((expected - found).abs() - y.abs()).abs() <= 1e-5 * (1.0 + x.abs()));
             let bound = if single { 1e-6 + 4e-6 * expected.abs() } else { 1e-14 + 1e-14 * expected.abs() };

@@ -27,9 +27,7 @@ pub(super) fn call(e: &mut Emitter<'_>, function: usize, arguments: &[Value]) {
 /// lane: `f64` is for a few operations, or for checking, and there the definition is what is wanted.
 pub(super) const ELEMENTARY: [ScalarOp; 17] = {
     use ScalarOp::*;
-    [
-        Rsqrt, Exp, Expm1, Log, Log1p, Sin, Cos, Tan, Asin, Acos, Atan, Tanh, Sigmoid, Softplus, Erf, Pow, Atan2,
-    ]
+    [Rsqrt, Exp, Expm1, Log, Log1p, Sin, Cos, Tan, Asin, Acos, Atan, Tanh, Sigmoid, Softplus, Erf, Pow, Atan2]
 };
 
 /// The value of `ELEMENTARY[number]`; `y` is its second operand if it has one.

@@ -58,6 +58,32 @@ struct Builder<'g> {
     of: FxHashMap<NodeId, usize>,
     rows_at: FxHashMap<NodeId, Vec<Axis>>,
     accumulating: FxHashSet<NodeId>,
+    ancestry: Ancestry,
+}
+
+/// What each node is computed from, directly or not.
+struct Ancestry(FxHashMap<NodeId, Vec<u64>>);
+
+impl Ancestry {
+    fn of(graph: &Graph) -> Ancestry {
+        let mut sets: FxHashMap<NodeId, Vec<u64>> = FxHashMap::default();
+        for node in graph.topological() {
+            let mut set = vec![0; node.index() / 64 + 1];
+            for operand in graph.operands(node) {
+                let theirs = &sets[&operand];
+                set.resize(set.len().max(theirs.len()).max(operand.index() / 64 + 1), 0);
+                set.iter_mut().zip(theirs).for_each(|(own, theirs)| *own |= theirs);
+                set[operand.index() / 64] |= 1 << (operand.index() % 64);
+            }
+            sets.insert(node, set);
+        }
+        Ancestry(sets)
+    }
+
+    fn has(&self, node: NodeId, ancestor: NodeId) -> bool {
+        let word = self.0[&node].get(ancestor.index() / 64).copied().unwrap_or(0);
+        word >> (ancestor.index() % 64) & 1 == 1
+    }
 }
 
 pub(super) fn cluster(graph: &Graph, options: &PlanOptions) -> Clusters {
@@ -72,10 +98,11 @@ pub(super) fn cluster(graph: &Graph, options: &PlanOptions) -> Clusters {
         of: FxHashMap::default(),
         rows_at: FxHashMap::default(),
         accumulating: FxHashSet::default(),
+        ancestry: Ancestry::of(graph),
     };
     let roots: Vec<_> = graph.outputs().map(|(_, node)| node).collect();
     for node in graph.reachable(&roots) {
-        if is_computed(graph.op(node)) {
+        if is_computed(graph, node) {
             builder.place(node, options.fusion);
         }
     }
@@ -91,6 +118,7 @@ impl Builder<'_> {
             for candidate in self.candidates(node) {
                 if let Some((rows, accumulates)) = self.rows_in(node, candidate)
                     && !self.returns(node, candidate)
+                    && !self.separates(node, candidate)
                 {
                     return self.join(node, candidate, rows, accumulates);
                 }
@@ -197,6 +225,35 @@ impl Builder<'_> {
         self.operand_clusters(node).into_iter().any(|other| other != cluster && self.depends(other, cluster))
     }
 
+    /// Whether `cluster` would come to read another one, over other rows, that a value of `cluster` is still waiting
+    /// for: somebody needs that value together with what the other one computes, and could then not join it.
+    fn separates(&self, node: NodeId, cluster: usize) -> bool {
+        let rows = &self.clusters[cluster].rows;
+        let others: Vec<usize> = self
+            .operand_clusters(node)
+            .into_iter()
+            .filter(|other| *other != cluster && self.clusters[*other].rows != *rows)
+            .collect();
+        let waits_for = |reader: NodeId| {
+            let reads = |other: &usize| self.clusters[*other].members.iter().any(|m| self.ancestry.has(reader, *m));
+            !self.of.contains_key(&reader)
+                && reader != node
+                && !self.ancestry.has(reader, node)
+                && others.iter().any(reads)
+        };
+        !others.is_empty()
+            && self.clusters[cluster].members.iter().any(|value| self.readers(*value).into_iter().any(waits_for))
+    }
+
+    /// The computed nodes that read a value, through views too.
+    fn readers(&self, value: NodeId) -> Vec<NodeId> {
+        let through = |user: NodeId| match is_computed(self.graph, user) {
+            true => vec![user],
+            false => self.readers(user),
+        };
+        self.graph.users(value).into_iter().flat_map(through).collect()
+    }
+
     fn operand_clusters(&self, node: NodeId) -> Vec<usize> {
         let bases = self.graph.operands(node).into_iter().map(|operand| path(self.graph, operand).base);
         bases.filter_map(|base| self.of.get(&base).copied()).collect()
@@ -231,16 +288,55 @@ impl Builder<'_> {
     }
 
     /// Puts kernels over the same rows together where one reads the other, or both read the same
-    /// value, and no third kernel has to run in between.
+    /// value, and no third kernel has to run in between. Those that have most in common come first: a union
+    /// can stand in the way of another one.
     fn merge(&mut self) {
-        let mut first = 0;
-        while first < self.clusters.len() {
-            let second = (first + 1..self.clusters.len()).find(|second| self.mergeable(first, *second));
-            match second {
-                Some(second) => self.unite(first, second),
-                None => first += 1,
+        loop {
+            let mut now: Vec<usize> = (0..self.clusters.len()).collect();
+            let mut changed = false;
+            for (first, second) in self.neighbours() {
+                let (first, second) = (now[first].min(now[second]), now[first].max(now[second]));
+                if first != second && self.mergeable(first, second) {
+                    self.unite(first, second);
+                    now.iter_mut().filter(|cluster| **cluster == second).for_each(|cluster| *cluster = first);
+                    changed = true;
+                }
+            }
+            if !changed {
+                return;
             }
         }
+    }
+
+    /// Kernels that read one another or the same computed values, by the number of elements of those.
+    fn neighbours(&self) -> Vec<(usize, usize)> {
+        // Who touches each value that more than one kernel touches: its own kernel and those that read it.
+        let mut touched: FxHashMap<NodeId, Vec<usize>> = FxHashMap::default();
+        for (cluster, entry) in self.clusters.iter().enumerate() {
+            for member in &entry.members {
+                for operand in self.graph.operands(*member) {
+                    let base = path(self.graph, operand).base;
+                    if let Some(own) = self.of.get(&base).filter(|own| **own != cluster) {
+                        let by = touched.entry(base).or_insert_with(|| vec![*own]);
+                        if !by.contains(&cluster) {
+                            by.push(cluster);
+                        }
+                    }
+                }
+            }
+        }
+        let mut common: FxHashMap<(usize, usize), usize> = FxHashMap::default();
+        for (value, by) in touched {
+            let elements = self.graph.shape(value).elements();
+            for (at, first) in by.iter().enumerate() {
+                for second in &by[at + 1..] {
+                    *common.entry((*first.min(second), *first.max(second))).or_default() += elements;
+                }
+            }
+        }
+        let mut pairs: Vec<((usize, usize), usize)> = common.into_iter().collect();
+        pairs.sort_unstable_by_key(|(pair, elements)| (std::cmp::Reverse(*elements), *pair));
+        pairs.into_iter().map(|(pair, _)| pair).collect()
     }
 
     fn mergeable(&self, first: usize, second: usize) -> bool {

@@ -6,7 +6,7 @@
 
 use crate::{
     axis::{Axis, Shape},
-    graph::{Graph, NodeId, Op},
+    graph::{Graph, NodeId, Op, ScalarOp},
 };
 use rustc_hash::FxHashMap;
 
@@ -15,9 +15,23 @@ pub(super) fn is_transparent(op: &Op) -> bool {
     matches!(op, Op::Rename(_) | Op::Split { .. } | Op::Slice { .. } | Op::Spread(_) | Op::Window { .. })
 }
 
-/// Whether a node is computed by a kernel at all.
-pub(super) fn is_computed(op: &Op) -> bool {
-    !is_transparent(op) && !matches!(op, Op::Constant(_) | Op::Input(_) | Op::Parameter(_) | Op::Iota { .. })
+fn is_leaf(op: &Op) -> bool {
+    matches!(op, Op::Constant(_) | Op::Input(_) | Op::Parameter(_) | Op::Iota { .. })
+}
+
+/// Whether a node is a conversion of a leaf that only maps read: they convert what they read, and the converted value
+/// is nowhere. It would else hold its readers to its own few axes.
+pub(super) fn is_inlined(graph: &Graph, node: NodeId) -> bool {
+    matches!(graph.op(node), Op::Map(ScalarOp::Cast(_)))
+        && is_leaf(graph.op(graph.operands(node)[0]))
+        && graph.users(node).into_iter().all(|user| matches!(graph.op(user), Op::Map(_)))
+        && graph.outputs().all(|(_, output)| output != node)
+}
+
+/// Whether a node is computed by a kernel as a value of its own.
+pub(super) fn is_computed(graph: &Graph, node: NodeId) -> bool {
+    let op = graph.op(node);
+    !is_transparent(op) && !is_leaf(op) && !is_inlined(graph, node)
 }
 
 /// What a node reads through views: the node that holds the value, and the views from it outwards.

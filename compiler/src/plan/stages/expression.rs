@@ -4,7 +4,11 @@ use super::build::Builder;
 use crate::{
     axis::Axis,
     graph::{DType, NodeId, Op, ScalarOp},
-    plan::{Access, Expression, Source, Term, access::Strided, rows::path},
+    plan::{
+        Access, Expression, Source, Term,
+        access::Strided,
+        rows::{is_inlined, path},
+    },
 };
 use rustc_hash::FxHashMap;
 
@@ -51,6 +55,12 @@ impl Builder<'_, '_> {
                     strided = strided.viewed(graph.op(*view));
                 }
                 self.index(body, &strided, rows)
+            }
+            Op::Map(op) if is_inlined(graph, path.base) => {
+                let leaf = self.operand(body, graph.operands(path.base)[0], rows);
+                let term = body.map(*op, vec![leaf]);
+                body.terms.insert(operand, term);
+                term
             }
             Op::Map(_) if self.home(path.base).is_none() && self.planner.recomputed.contains(&path.base) => {
                 self.compute(body, path.base)

@@ -117,7 +117,7 @@ impl<'g> Planner<'g> {
             for reader in &cluster.members {
                 for (position, operand) in graph.operands(*reader).into_iter().enumerate() {
                     let path = path(graph, operand);
-                    if !is_computed(graph.op(path.base)) {
+                    if !is_computed(graph, path.base) {
                         continue;
                     }
                     let inside = self.clusters.of[&path.base] == self.clusters.of[reader];
@@ -135,7 +135,7 @@ impl<'g> Planner<'g> {
         }
         for (_, output) in graph.outputs() {
             let base = path(graph, output).base;
-            if is_computed(graph.op(base)) {
+            if is_computed(graph, base) {
                 self.note_layout(base, false);
             }
         }

@@ -30,10 +30,12 @@ mod memory;
 mod rows;
 mod stage;
 mod stages;
+mod verify;
 
 pub use access::{Access, Source};
 pub use cluster::Fusion;
 pub use stages::{identity, pattern};
+pub use verify::Defect;
 
 use crate::{
     axis::{Axis, Shape},
@@ -368,5 +370,7 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
         }
     }
     let clusters = cluster::cluster(graph, options);
-    Ok(stages::build(graph, &clusters, options))
+    let plan = stages::build(graph, &clusters, options);
+    debug_assert_eq!(plan.verify(), Ok(()));
+    Ok(plan)
 }

@@ -9,42 +9,57 @@ impl Expression {
             _ => None,
         })
     }
+
+    fn sources(&self) -> Vec<Source> {
+        self.accesses().map(|access| access.source).collect()
+    }
 }
 
 impl Stage {
-    /// Everything that the stage reads or writes inside the kernel.
-    pub fn sources(&self) -> Vec<Source> {
-        let mut sources: Vec<Source> = Vec::new();
+    /// What the stage reads inside the kernel. What it adds to is not among it.
+    pub fn reads(&self) -> Vec<Source> {
         match self {
-            Stage::Load { source, target, .. } => sources.extend([Source::Buffer(*source), target.source]),
-            Stage::Save { source, target, .. } => sources.extend([source.source, Source::Buffer(*target)]),
-            Stage::Stream { source, target, .. } => sources.extend([*source, Source::Buffer(*target)]),
-            Stage::Fill { target, .. } => sources.push(target.source),
-            Stage::Map { body, stores, .. } => {
-                sources.extend(body.accesses().map(|access| access.source));
-                sources.extend(stores.iter().map(|store| store.target.source));
+            Stage::Load { source, .. } => vec![Source::Buffer(*source)],
+            Stage::Save { source, .. } | Stage::Sort { source, .. } => vec![source.source],
+            Stage::Stream { source, .. } => vec![*source],
+            Stage::Fill { .. } => Vec::new(),
+            Stage::Map { body, .. }
+            | Stage::Reduce { body, .. }
+            | Stage::ArgReduce { body, .. }
+            | Stage::Scan { body, .. }
+            | Stage::Scatter { body, .. }
+            | Stage::AccumulateReduce { body, .. }
+            | Stage::AccumulateScatter { body, .. } => body.sources(),
+            Stage::Contract { weights, x, .. } => vec![Source::Buffer(*weights), x.source],
+            Stage::AccumulateContract { g, x, .. } => vec![g.source, x.source],
+        }
+    }
+
+    /// What the stage writes, or adds to, inside the kernel.
+    pub fn writes(&self) -> Vec<Source> {
+        match self {
+            Stage::Load { target, .. }
+            | Stage::Fill { target, .. }
+            | Stage::Sort { target, .. }
+            | Stage::Scatter { target, .. } => vec![target.source],
+            Stage::Save { target, .. } | Stage::Stream { target, .. } => vec![Source::Buffer(*target)],
+            Stage::Map { stores, .. } => stores.iter().map(|store| store.target.source).collect(),
+            Stage::Reduce { store, .. } | Stage::ArgReduce { store, .. } | Stage::Scan { store, .. } => {
+                vec![store.target.source]
             }
-            Stage::Reduce { body, store, .. }
-            | Stage::ArgReduce { body, store, .. }
-            | Stage::Scan { body, store, .. } => {
-                sources.extend(body.accesses().map(|access| access.source));
-                sources.push(store.target.source);
+            Stage::Contract { c, .. } => vec![c.source],
+            Stage::AccumulateContract { strips, turned, target, .. } => {
+                vec![*strips, *turned, Source::Buffer(*target)]
             }
-            Stage::Sort { source, target, .. } => sources.extend([source.source, target.source]),
-            Stage::Scatter { body, target, .. } => {
-                sources.extend(body.accesses().map(|access| access.source));
-                sources.push(target.source);
-            }
-            Stage::Contract { weights, x, c, .. } => sources.extend([Source::Buffer(*weights), x.source, c.source]),
-            Stage::AccumulateContract { g, x, strips, turned, target, .. } => {
-                sources.extend([g.source, x.source, *strips, *turned, Source::Buffer(*target)]);
-            }
-            Stage::AccumulateReduce { body, target, .. } | Stage::AccumulateScatter { body, target, .. } => {
-                sources.extend(body.accesses().map(|access| access.source));
-                sources.push(Source::Buffer(*target));
+            Stage::AccumulateReduce { target, .. } | Stage::AccumulateScatter { target, .. } => {
+                vec![Source::Buffer(*target)]
             }
         }
-        sources
+    }
+
+    /// Everything that the stage reads or writes inside the kernel.
+    pub fn sources(&self) -> Vec<Source> {
+        [self.reads(), self.writes()].concat()
     }
 }
 
@@ -54,19 +69,22 @@ impl Step {
         match self {
             Step::Pack { source, target, .. } | Step::Combine { source, target, .. } => vec![*source, *target],
             Step::Kernel(kernel) => {
-                let mut buffers: Vec<BufferId> = kernel
-                    .stages
-                    .iter()
-                    .flat_map(Stage::sources)
-                    .filter_map(|source| match source {
-                        Source::Buffer(id) => Some(id),
-                        Source::Tile(_) => None,
-                    })
-                    .collect();
+                let mut buffers: Vec<BufferId> =
+                    kernel.stages.iter().flat_map(Stage::sources).filter_map(Source::buffer).collect();
                 buffers.sort_unstable();
                 buffers.dedup();
                 buffers
             }
+        }
+    }
+}
+
+impl Source {
+    /// The stored value, if it is one.
+    pub fn buffer(self) -> Option<BufferId> {
+        match self {
+            Source::Buffer(id) => Some(id),
+            Source::Tile(_) => None,
         }
     }
 }

@@ -1,0 +1,142 @@
+//! What every plan must be: values written before they are read, memory that nobody else uses meanwhile.
+
+use super::{BufferId, Kernel, Layout, Place, Plan, Source, Stage, Step};
+use rustc_hash::FxHashSet;
+use thiserror::Error;
+
+/// A plan that must not run: a defect of the planner.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Defect {
+    #[error("step {step} reads b{buffer} before anything has written it")]
+    Unwritten { step: usize, buffer: u32 },
+    #[error("stage {stage} of \"{kernel}\" reads t{tile} before anything has written it")]
+    EmptyTile { kernel: String, stage: usize, tile: usize },
+    #[error("b{buffer} reaches beyond the arena")]
+    Outside { buffer: u32 },
+    #[error("t{tile} of \"{kernel}\" begins beyond tile memory")]
+    TileOutside { kernel: String, tile: usize },
+    #[error("b{first} and b{second} are both needed at step {step} and share memory")]
+    Overlap { first: u32, second: u32, step: usize },
+    #[error("\"{kernel}\" accumulates in {chunks} chunks into b{buffer}, which is {found}")]
+    Chunks { kernel: String, chunks: usize, buffer: u32, found: String },
+    #[error("the output `{name}` is not stored as plain elements")]
+    Output { name: String },
+}
+
+impl Plan {
+    /// Checks the plan against itself.
+    ///
+    /// # Errors
+    /// The first defect found.
+    pub fn verify(&self) -> Result<(), Defect> {
+        self.verify_order()?;
+        self.verify_memory()?;
+        for (name, id) in &self.outputs {
+            if !matches!(self.buffers[id.0 as usize].layout, Layout::Plain(_)) {
+                return Err(Defect::Output { name: name.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    fn in_arena(&self, id: BufferId) -> Option<usize> {
+        match self.buffers[id.0 as usize].place {
+            Place::Arena(offset) => Some(offset),
+            _ => None,
+        }
+    }
+
+    /// Steps and stages read what has been written.
+    fn verify_order(&self) -> Result<(), Defect> {
+        let mut written: FxHashSet<BufferId> = FxHashSet::default();
+        let read = |written: &FxHashSet<BufferId>, step: usize, id: BufferId| match self.in_arena(id) {
+            Some(_) if !written.contains(&id) => Err(Defect::Unwritten { step, buffer: id.0 }),
+            _ => Ok(()),
+        };
+        for (at, step) in self.steps.iter().enumerate() {
+            match step {
+                Step::Pack { source, target, .. } | Step::Combine { source, target, .. } => {
+                    read(&written, at, *source)?;
+                    written.insert(*target);
+                }
+                Step::Kernel(kernel) => {
+                    self.verify_kernel(kernel)?;
+                    for stage in &kernel.stages {
+                        stage
+                            .reads()
+                            .into_iter()
+                            .filter_map(Source::buffer)
+                            .try_for_each(|id| read(&written, at, id))?;
+                        written.extend(stage.writes().into_iter().filter_map(Source::buffer));
+                    }
+                }
+            }
+        }
+        self.outputs.values().try_for_each(|id| read(&written, self.steps.len(), *id))
+    }
+
+    fn verify_kernel(&self, kernel: &Kernel) -> Result<(), Defect> {
+        let name = || kernel.name.clone();
+        let mut filled: FxHashSet<usize> = FxHashSet::default();
+        for (at, stage) in kernel.stages.iter().enumerate() {
+            for source in stage.reads() {
+                if let Source::Tile(tile) = source
+                    && !filled.contains(&tile)
+                {
+                    return Err(Defect::EmptyTile { kernel: name(), stage: at, tile });
+                }
+            }
+            for target in stage.writes() {
+                match target {
+                    Source::Tile(tile) if kernel.tiles[tile] < kernel.scratch.max(1) => {
+                        filled.insert(tile);
+                    }
+                    Source::Tile(tile) => return Err(Defect::TileOutside { kernel: name(), tile }),
+                    Source::Buffer(_) => {}
+                }
+            }
+            if let Stage::AccumulateContract { target, .. }
+            | Stage::AccumulateReduce { target, .. }
+            | Stage::AccumulateScatter { target, .. } = stage
+            {
+                let layout = &self.buffers[target.0 as usize].layout;
+                if !matches!(layout, Layout::Partials { chunks, .. } if *chunks == kernel.chunks) {
+                    let (chunks, found) = (kernel.chunks, layout.to_string());
+                    return Err(Defect::Chunks { kernel: name(), chunks, buffer: target.0, found });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Values that are needed at the same time do not share memory, and none reaches beyond the arena.
+    fn verify_memory(&self) -> Result<(), Defect> {
+        let mut lives: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
+        for (at, step) in self.steps.iter().enumerate() {
+            for id in step.buffers() {
+                lives[id.0 as usize].get_or_insert((at, at)).1 = at;
+            }
+        }
+        for id in self.outputs.values() {
+            lives[id.0 as usize].get_or_insert((self.steps.len(), 0)).1 = self.steps.len();
+        }
+        let mut placed: Vec<(BufferId, usize, usize, (usize, usize))> = Vec::new();
+        for (id, life) in (0..).map(BufferId).zip(lives) {
+            let (Some(offset), Some(life)) = (self.in_arena(id), life) else { continue };
+            let end = offset + self.buffers[id.0 as usize].bytes();
+            if end > self.arena_bytes {
+                return Err(Defect::Outside { buffer: id.0 });
+            }
+            placed.push((id, offset, end, life));
+        }
+        for (at, (first, start, end, life)) in placed.iter().enumerate() {
+            for (second, other_start, other_end, other_life) in &placed[at + 1..] {
+                let step = life.0.max(other_life.0);
+                if start < other_end && other_start < end && step <= life.1.min(other_life.1) {
+                    return Err(Defect::Overlap { first: first.0, second: second.0, step });
+                }
+            }
+        }
+        Ok(())
+    }
+}

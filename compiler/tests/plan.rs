@@ -1,0 +1,150 @@
+//! Plans: snapshots of small ones, what NeRF's kernels are, and that every plan holds together.
+
+use std::path::Path;
+use visage_compiler::{
+    autodiff::gradients,
+    generate::{Options, graph},
+    graph::{DType, Graph, NodeId, Op},
+    language::{Overrides, Spec},
+    plan::{Defect, Fusion, Layout, Place, Plan, PlanOptions, Source, Stage, Step, plan},
+    simplify::{simplified, simplify},
+    system::Program,
+    training::step_program,
+};
+
+/// The task `it` of a small system, as a graph that is ready to be planned.
+fn program(sizes: &str, inputs: &str, outputs: &str, equations: &str) -> Program {
+    let text = format!(
+        "System(name: \"small\", about: \"A plan to look at.\", sizes: {{ {sizes} }}, tasks: {{ \"it\": Task(\n\
+         about: \"It.\", inputs: {{ {inputs} }}, outputs: {{ {outputs} }}, equations: r#\"{equations}\"#) }})"
+    );
+    let spec = Spec::parse("small.ron", &text, &|_| panic!("it uses other files")).unwrap_or_else(|e| panic!("{e}"));
+    let system = spec.system(&Overrides::none()).unwrap_or_else(|errors| panic!("{errors}"));
+    simplified(&system.tasks["it"].program)
+}
+
+fn planned(graph: &Graph, fusion: Fusion) -> Plan {
+    let plan =
+        plan(graph, &PlanOptions { fusion, ..PlanOptions::default() }).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+    plan.verify().unwrap_or_else(|defect| panic!("{defect}\n{plan}\n{graph}"));
+    plan
+}
+
+const LAYERS: [&str; 4] = [
+    r#""row": 4096, "from": 24, "mid": 32"#,
+    r#""x": Input(axes: "[row, from]", about: "Rows."), "w": Input(axes: "[mid, from]", about: "Weights."),
+       "v": Input(axes: "[mid]", about: "Weights.")"#,
+    r#""y": "[row]", "mean": "[]""#,
+    r#"h = max(sum(w * x, from), 0)
+       y = sum(v * h, mid)
+       mean = mean(y, row)"#,
+];
+
+#[test]
+fn a_chain_of_layers_and_a_sum_over_rows_are_one_kernel() {
+    let [sizes, inputs, outputs, equations] = LAYERS;
+    let program = program(sizes, inputs, outputs, equations);
+    insta::assert_snapshot!("layers", planned(&program.graph, Fusion::Full).to_string());
+    insta::assert_snapshot!("layers_unfused", planned(&program.graph, Fusion::None).to_string());
+}
+
+#[test]
+fn scans_sorts_and_gathers_of_wide_elements() {
+    let program = program(
+        r#""ray": 64, "sample": 6"#,
+        r#""z": Input(axes: "[ray, sample]", about: "Distances.")"#,
+        r#""w": "[ray, sample]""#,
+        r#"wide = f64(z) * 512
+           order = argsort(wide, sample)
+           w = f32(cumsum(wide[sample = order], sample))"#,
+    );
+    insta::assert_snapshot!("wide", planned(&program.graph, Fusion::Full).to_string());
+}
+
+/// Names, rows and work of the kernels that contract.
+fn contracting(plan: &Plan) -> Vec<String> {
+    let kernels = plan.steps.iter().filter_map(|step| match step {
+        Step::Kernel(kernel) if kernel.flops > 1e9 => Some(kernel),
+        _ => None,
+    });
+    let rows = |rows: &[(visage_compiler::axis::Axis, usize)]| {
+        rows.iter().map(|(axis, size)| format!("{axis}={size}")).collect::<Vec<_>>().join(" ")
+    };
+    kernels.map(|k| format!("{} over [{}]: {:.0} GFLOP", k.name, rows(&k.rows), k.flops * 1e-9)).collect()
+}
+
+#[test]
+fn each_field_of_nerf_is_one_kernel_forward_and_one_backward() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graphs/nerf/nerf.ron");
+    let system = Spec::load(path).unwrap().system(&Overrides::none()).unwrap();
+    let rays = planned(&simplified(&system.tasks["rays"].program).graph, Fusion::Full);
+    assert_eq!(contracting(&rays).len(), 2, "{:?}", contracting(&rays));
+    // Nothing of a field but its results is stored: the arena is no more than weights and values of rays.
+    assert!(rays.arena_bytes < 12 << 20, "{} bytes", rays.arena_bytes);
+    let step = &system.training.steps["fit"];
+    let step = step_program(&system.losses[&step.loss], step, &system.parameters).unwrap();
+    let fit = planned(&simplified(&step.program).graph, Fusion::Full);
+    insta::assert_snapshot!("nerf", [contracting(&rays), contracting(&fit)].concat().join("\n"));
+}
+
+#[test]
+fn plans_of_random_graphs_hold_together() {
+    let cases = std::env::var("VISAGE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
+    for seed in 0..cases {
+        let dtype = if seed % 4 == 3 { DType::F64 } else { DType::F32 };
+        let options = Options { operations: 4 + seed as usize % 24, dtype, elements: 3000, ..Options::default() };
+        let (mut graph, _) = graph(seed, &options);
+        if let (true, Some(loss)) = (seed % 2 == 0, graph.output("loss")) {
+            let leaves: Vec<NodeId> = graph.ids().filter(|id| matches!(graph.op(*id), Op::Parameter(_))).collect();
+            for (k, gradient) in gradients(&mut graph, loss, &leaves).unwrap().into_iter().enumerate() {
+                graph.set_output(&format!("gradient.{k}"), gradient);
+            }
+        }
+        let graph = simplify(&graph.pruned());
+        planned(&graph, Fusion::Full);
+        planned(&graph, Fusion::None);
+    }
+}
+
+/// The plan of the layers, spoiled.
+fn spoiled(spoil: impl FnOnce(&mut Plan)) -> Defect {
+    let [sizes, inputs, outputs, equations] = LAYERS;
+    let mut plan = planned(&program(sizes, inputs, outputs, equations).graph, Fusion::Full);
+    spoil(&mut plan);
+    plan.verify().expect_err("the plan is spoiled")
+}
+
+#[test]
+fn defects_are_found() {
+    let late = spoiled(|plan| plan.steps.reverse());
+    assert!(matches!(late, Defect::Unwritten { .. }), "{late}");
+    let shared = spoiled(|plan| {
+        for buffer in &mut plan.buffers {
+            if let Place::Arena(offset) = &mut buffer.place {
+                *offset = 0;
+            }
+        }
+    });
+    assert!(matches!(shared, Defect::Overlap { .. }), "{shared}");
+    let small = spoiled(|plan| plan.arena_bytes /= 2);
+    assert!(matches!(small, Defect::Outside { .. }), "{small}");
+    let kernels = |plan: &mut Plan, spoil: &dyn Fn(&mut visage_compiler::plan::Kernel)| {
+        plan.steps.iter_mut().for_each(|step| {
+            if let Step::Kernel(kernel) = step {
+                spoil(kernel);
+            }
+        });
+    };
+    let empty = spoiled(|plan| kernels(plan, &|kernel| kernel.stages.retain(|s| !matches!(s, Stage::Load { .. }))));
+    assert!(matches!(empty, Defect::EmptyTile { .. }), "{empty}");
+    let outside = spoiled(|plan| kernels(plan, &|kernel| kernel.scratch = 1));
+    assert!(matches!(outside, Defect::TileOutside { .. }), "{outside}");
+    let chunks = spoiled(|plan| kernels(plan, &|kernel| kernel.chunks += 1));
+    assert!(matches!(chunks, Defect::Chunks { .. }), "{chunks}");
+    let output = spoiled(|plan| {
+        let id = plan.outputs["y"];
+        plan.buffers[id.0 as usize].layout = Layout::Strips { n: 64, k: 64 };
+    });
+    assert!(matches!(output, Defect::Output { .. }), "{output}");
+    assert_eq!(Source::Tile(3).buffer(), None);
+}

@@ -1,10 +1,11 @@
 """NeRF beside PyTorch, in turn, in one run: the median of each and their ratio.
 
-    python benches/peers.py MEASURE [--visage target/release/visage] [--rounds 5] [--threads 2]
+    python benches/peers.py MEASURE [--visage target/release/visage] [--rounds 5] [--threads 2] [--preload LIBRARY]
 
 MEASURE is a folder with `bench.py WORKLOAD BACKEND THREADS`, which prints one JSON line with `median_s` and
 `rss_peak_mib` for the workloads `nerf_train` (1024 rays, 64 + 128 samples, forward, backward, Adam) and `nerf_infer`.
-Every measurement is a process of its own. Only the Python standard library is needed here.
+Every measurement is a process of its own. With a library to be preloaded, each peer is measured with and without it: on
+AMD, PyTorch's MKL uses AVX-512 only if it is told that the processor is Intel's. Only the Python standard library is needed here.
 """
 
 import argparse
@@ -17,8 +18,8 @@ import sys
 WORK = {"nerf_infer": "rays", "nerf_train": "fit"}
 
 
-def peer(measure, work, backend, threads, python):
-    environment = dict(os.environ, MIN_RUNS="2", BUDGET="1")
+def peer(measure, work, backend, threads, python, preload):
+    environment = dict(os.environ, MIN_RUNS="2", BUDGET="1", **({"LD_PRELOAD": preload} if preload else {}))
     command = [python, "bench.py", work, backend, str(threads)]
     run = subprocess.run(command, cwd=measure, env=environment, capture_output=True, text=True)
     if run.returncode:
@@ -43,21 +44,27 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--backends", default="eager")
+    parser.add_argument("--preload", type=os.path.abspath)
     parser.add_argument("--work", default="nerf_infer,nerf_train")
     parser.add_argument("--python", default=sys.executable)
     arguments = parser.parse_args()
     print("| work | peer | peer, s | visage, s | ratio | peer, MiB | visage, MiB |\n|---|---|---|---|---|---|---|")
+    peers = [(backend, None) for backend in arguments.backends.split(",")]
+    if arguments.preload:
+        peers += [(backend, arguments.preload) for backend, _ in peers]
     for work in arguments.work.split(","):
-        for backend in arguments.backends.split(","):
-            rounds = []
-            for _ in range(arguments.rounds):
-                theirs = peer(arguments.measure, work, backend, arguments.threads, arguments.python)
-                rounds.append((theirs, ours(arguments.visage, work, arguments.threads)))
-            middle = lambda pick: statistics.median(pick(r) for r in rounds)
+        # In turn: what else the machine does meets all of them.
+        rounds = []
+        for _ in range(arguments.rounds):
+            theirs = [peer(arguments.measure, work, b, arguments.threads, arguments.python, p) for b, p in peers]
+            rounds.append((theirs, ours(arguments.visage, work, arguments.threads)))
+        for at, (backend, preload) in enumerate(peers):
+            middle = lambda pick: statistics.median(pick(theirs[at], own) for theirs, own in rounds)
+            name = f"{backend}, {os.path.basename(preload)}" if preload else backend
             print(
-                f"| {work} | {backend} | {middle(lambda r: r[0][0]):.2f} | {middle(lambda r: r[1][0]):.2f} "
-                f"| {middle(lambda r: r[1][0] / r[0][0]):.2f} | {middle(lambda r: r[0][1]):.0f} "
-                f"| {middle(lambda r: r[1][1]):.0f} |",
+                f"| {work} | {name} | {middle(lambda t, o: t[0]):.2f} | {middle(lambda t, o: o[0]):.2f} "
+                f"| {middle(lambda t, o: o[0] / t[0]):.2f} | {middle(lambda t, o: t[1]):.0f} "
+                f"| {middle(lambda t, o: o[1]):.0f} |",
                 flush=True,
             )
 

@@ -6,7 +6,7 @@ use visage_compiler::{
     generate::{Options, graph},
     graph::{DType, Graph, NodeId, Op},
     language::{Overrides, Spec},
-    plan::{Defect, Fusion, Layout, Place, Plan, PlanOptions, Source, Stage, Step, plan},
+    plan::{Defect, Fusion, Layout, Place, Plan, PlanOptions, Source, Stage, Step, plan, svg},
     simplify::{simplified, simplify},
     system::Program,
     training::step_program,
@@ -46,6 +46,20 @@ fn a_chain_of_layers_and_a_sum_over_rows_are_one_kernel() {
     let program = program(sizes, inputs, outputs, equations);
     insta::assert_snapshot!("layers", planned(&program.graph, Fusion::Full).to_string());
     insta::assert_snapshot!("layers_unfused", planned(&program.graph, Fusion::None).to_string());
+}
+
+#[test]
+fn a_plan_is_drawn_with_its_kernels_and_the_values_between_them() {
+    let [sizes, inputs, outputs, equations] = LAYERS;
+    let plan = planned(&program(sizes, inputs, outputs, equations).graph, Fusion::Full);
+    let picture = svg(&plan);
+    let kernels = plan.steps.iter().filter(|step| matches!(step, Step::Kernel(_))).count();
+    assert_eq!(picture.matches("class=\"kernel\"").count(), kernels);
+    for tag in ["svg", "text", "style", "title", "path"] {
+        let closed = picture.matches(&format!("</{tag}>")).count();
+        assert_eq!(picture.matches(&format!("<{tag}")).count(), closed, "<{tag}>");
+    }
+    insta::assert_snapshot!("layers_drawn", picture);
 }
 
 #[test]

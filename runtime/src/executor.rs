@@ -6,7 +6,7 @@
 mod cpu;
 mod reference;
 
-pub use cpu::StepProfile;
+pub use cpu::{Piece, StepProfile};
 
 use crate::buffer::{Buffer, State};
 use indexmap::IndexMap;
@@ -183,6 +183,22 @@ impl Executable {
     pub fn forget_profile(&mut self) {
         if let Engine::Cpu(cpu) = &mut self.engine {
             cpu.forget_profile();
+        }
+    }
+
+    /// Notes what every thread does in the runs that follow, for a device that has steps.
+    pub fn start_recording(&mut self) {
+        if let Engine::Cpu(cpu) = &mut self.engine {
+            cpu.start_recording();
+        }
+    }
+
+    /// What the threads have done since [`start_recording`](Executable::start_recording), thread by thread in order
+    /// of time; ends the recording.
+    pub fn stop_recording(&mut self) -> Vec<Piece> {
+        match &mut self.engine {
+            Engine::Cpu(cpu) => cpu.stop_recording(),
+            Engine::Reference => Vec::new(),
         }
     }
 

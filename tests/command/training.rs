@@ -56,6 +56,20 @@ fn a_run_without_data_leaves_weights_measurements_and_pictures() {
         &["run", &tiny(), "colours", "--weights", "runs/tiny", "--opt", "view=0", "--size", "9", "--out", "view"],
     );
     assert_there(folder.path(), &["view/colour.png"]);
+    for (out, file) in [("ball", "ball/mesh.ply"), ("ball.ply", "ball.ply"), ("meshes/ball.obj", "meshes/ball.obj")] {
+        let figures =
+            succeeds(folder.path(), &["run", &tiny(), "ball", "--weights", "runs/tiny", "--out", out, "--json"]);
+        let figures: serde_json::Value = serde_json::from_str(&figures).unwrap();
+        assert!(figures["figures"]["triangles"].as_f64().unwrap() > 200.0, "{figures}");
+        assert!(folder.path().join(file).is_file(), "{file}");
+    }
+
+    // What the threads of a step did, for viewers of profiles.
+    succeeds(folder.path(), &["bench", &tiny(), "fit", "--repeat", "1", "--threads", "2", "--trace", "fit.json"]);
+    let trace: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("fit.json")).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let pieces: Vec<_> = events.iter().filter(|event| event["ph"] == "X").collect();
+    assert!(!pieces.is_empty() && pieces.iter().all(|piece| piece["dur"].as_f64().unwrap() >= 0.0), "{trace}");
 
     // A second run does not touch the first.
     succeeds(folder.path(), &["train", &tiny(), "--rounds", "2", "--no-reports"]);

@@ -27,6 +27,7 @@ mod access;
 mod cluster;
 mod display;
 mod memory;
+mod picture;
 mod rows;
 mod stage;
 mod stages;
@@ -34,6 +35,7 @@ mod verify;
 
 pub use access::{Access, Source};
 pub use cluster::Fusion;
+pub use picture::svg;
 pub use stages::{identity, pattern};
 pub use verify::Defect;
 

@@ -10,6 +10,14 @@ impl Expression {
         })
     }
 
+    /// Scalar operations and draws, without constants and reads.
+    pub fn operations(&self) -> usize {
+        self.terms
+            .iter()
+            .filter(|term| matches!(term, Term::Map(..) | Term::Gather { .. } | Term::Random { .. }))
+            .count()
+    }
+
     fn sources(&self) -> Vec<Source> {
         self.accesses().map(|access| access.source).collect()
     }

@@ -8,15 +8,19 @@ use super::{
     print,
     source::Source,
     table::{Table, bytes, flops},
+    trace,
 };
 use crate::{
     buffer::{Buffer, State},
     console,
-    executor::{Executable, ExecuteOptions},
+    executor::{Executable, ExecuteOptions, Piece},
 };
 use indexmap::IndexMap;
 use serde_json::json;
-use std::time::Instant;
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 use visage_compiler::{
     graph::{DType, Distribution, Type},
     random::{RandomKey, draw},
@@ -36,6 +40,7 @@ use visage_kernels::{
 Examples:
   visage bench graphs/nerf fit                       a whole training step
   visage bench graphs/nerf fit --steps               and where its time goes
+  visage bench graphs/nerf fit --trace fit.json      thread by thread, for ui.perfetto.dev
   visage bench graphs/nerf photometric --gradient --threads 1
   visage bench graphs/nerf render --set ray=4096 --repeat 20 --json")]
 pub struct Arguments {
@@ -60,6 +65,10 @@ pub struct Arguments {
     /// Show the slowest steps of the program, beside what this machine can do at best
     #[arg(long)]
     steps: bool,
+
+    /// Write what each thread does in one more run, as a trace for Perfetto or chrome://tracing
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    trace: Option<PathBuf>,
 
     /// Print JSON
     #[arg(long)]
@@ -136,7 +145,35 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     if arguments.steps && !arguments.json {
         tell_steps(&variants[0], options.threads);
     }
-    Ok(())
+    match &arguments.trace {
+        Some(path) => record(path, &arguments.program, &mut variants[0], &state, &inputs),
+        None => Ok(()),
+    }
+}
+
+/// Runs the first variant once more and writes what its threads did.
+fn record(
+    path: &Path,
+    program: &str,
+    variant: &mut Variant,
+    state: &State,
+    inputs: &[IndexMap<String, Buffer>],
+) -> Outcome {
+    let (mut steps, mut pieces, mut begins) = (Vec::new(), Vec::new(), 0.0);
+    for (executable, inputs) in variant.executables.iter_mut().zip(inputs) {
+        executable.start_recording();
+        executable.run(&mut state.clone(), inputs, RandomKey { seed: 0, step: 0 })?;
+        let recorded = executable.stop_recording();
+        let ends = recorded.iter().map(|piece| piece.start + piece.seconds).fold(0.0, f64::max);
+        pieces.extend(recorded.into_iter().map(|piece| Piece {
+            step: steps.len() + piece.step,
+            start: begins + piece.start,
+            ..piece
+        }));
+        begins += ends;
+        steps.extend(executable.profile());
+    }
+    trace::write(path, program, &steps, &pieces)
 }
 
 /// Steps listed: the slowest ones.
@@ -150,7 +187,8 @@ fn tell_steps(variant: &Variant, threads: Option<usize>) {
     let mut steps: Vec<_> = variant.executables.iter().flat_map(Executable::profile).collect();
     let total: f64 = steps.iter().map(|step| step.seconds).sum();
     steps.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
-    let mut table = Table::new(&["step", ">time", ">of all", ">contractions", ">of peak", ">memory", ">of a copy"]);
+    let mut table =
+        Table::new(&["step", ">time", ">of all", ">contractions", ">of peak", ">memory", ">of a copy", "bound by"]);
     let share = |part: f64, whole: f64| format!("{:.0} %", 100.0 * part / whole);
     for step in steps.iter().take(LISTED) {
         let (work, traffic) = (step.flops / step.seconds, step.bytes / step.seconds);
@@ -162,6 +200,7 @@ fn tell_steps(variant: &Variant, threads: Option<usize>) {
             if step.flops > 0.0 { share(work, peak) } else { String::new() },
             format!("{}/s", bytes(traffic as u64)),
             share(traffic, bandwidth),
+            bound(work / peak, traffic / bandwidth).to_owned(),
         ]);
     }
     print(&format!(
@@ -170,6 +209,16 @@ fn tell_steps(variant: &Variant, threads: Option<usize>) {
         flops(peak),
         bytes(bandwidth as u64)
     ));
+}
+
+/// Which limit holds a step that reaches these shares of the peak and of the bandwidth. A step that is far from both
+/// is held by neither: by instructions that are not contractions, by latency, or by being short.
+fn bound(arithmetic: f64, traffic: f64) -> &'static str {
+    match (arithmetic.max(traffic) >= 0.3, arithmetic >= traffic) {
+        (false, _) => "other work",
+        (true, true) => "arithmetic",
+        (true, false) => "memory",
+    }
 }
 
 impl Variant {

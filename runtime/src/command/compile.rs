@@ -6,10 +6,11 @@ use super::{
     print,
     source::Source,
 };
-use std::path::PathBuf;
+use crate::files::write_atomically;
+use std::{io::Write, path::PathBuf};
 use visage_compiler::{
     cpu::{self, CompileOptions},
-    plan::{Fusion, PlanOptions, plan},
+    plan::{Fusion, PlanOptions, plan, svg},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -26,6 +27,7 @@ Examples:
   visage compile graphs/nerf photometric --gradient          a loss with its gradients
   visage compile graphs/nerf fit                             a whole training step
   visage compile graphs/nerf fit --emit plan                 the kernels of a training step
+  visage compile graphs/nerf rays --emit svg --out rays.svg  and as a picture
   visage compile graphs/nerf render --no-simplify --out render.txt")]
 pub struct Arguments {
     #[command(flatten)]
@@ -63,6 +65,8 @@ enum Emit {
     Graph,
     /// Kernels with their stages, and where values are stored
     Plan,
+    /// The same as a picture
+    Svg,
     /// The kernels' code before register allocation
     Clif,
     /// The kernels' code for this machine
@@ -74,7 +78,12 @@ pub fn compile(arguments: &Arguments) -> Outcome {
     let system = Source::open(&arguments.source)?.system()?;
     let Arguments { program: name, gradient, no_simplify, no_fuse, .. } = arguments;
     let mut text = String::new();
-    for program in programs(&system, name, *gradient)? {
+    let programs = programs(&system, name, *gradient)?;
+    if let (Emit::Svg, [_, _, ..]) = (arguments.emit, &programs[..]) {
+        let message = format!("`{name}` accumulates gradients and is two programs, where a picture shows one");
+        return Err(Failure::with_help(Code::Usage, message, "its loss, with `--gradient`, is the first of them"));
+    }
+    for program in programs {
         match arguments.emit {
             Emit::Graph if *no_simplify => text.push_str(&program.graph.to_string()),
             Emit::Graph => text.push_str(&simplified(&program).graph.to_string()),
@@ -83,7 +92,7 @@ pub fn compile(arguments: &Arguments) -> Outcome {
     }
     match &arguments.out {
         None => print(&text),
-        Some(path) => std::fs::write(path, text)
+        Some(path) => write_atomically(path, |file| file.write_all(text.as_bytes()))
             .map_err(|error| Failure::new(Code::Failed, format!("{}: {error}", path.display())))?,
     }
     Ok(())
@@ -97,6 +106,7 @@ fn lowered(program: &Program, emit: Emit, fuse: bool) -> Outcome<String> {
     match emit {
         Emit::Clif => cpu::clif(&plan, &options).failed(),
         Emit::Asm => cpu::assembly(&plan, &options).failed(),
+        Emit::Svg => Ok(svg(&plan)),
         _ => Ok(plan.to_string()),
     }
 }

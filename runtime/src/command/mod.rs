@@ -15,6 +15,7 @@ mod feed;
 mod grad;
 mod run;
 mod source;
+mod trace;
 mod train;
 mod weights;
 

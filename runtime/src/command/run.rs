@@ -45,7 +45,7 @@ Examples:
   visage run graphs/nerf render --weights runs/nerf --out orbit --frames 90
   visage run graphs/nerf render --weights runs/nerf --out view --opt view=3 --size 800
   visage run graphs/nerf evaluate --weights runs/nerf --json
-  visage run graphs/nerf mesh --weights runs/nerf --out head --opt resolution=256
+  visage run graphs/nerf mesh --weights runs/nerf --out head.ply --opt resolution=256
   visage run graphs/nerf rays --weights w.safetensors \\
       --in rays_o=batch.safetensors:origins --in rays_d=batch.safetensors:directions --in near=2 \\
       --out colours.safetensors")]
@@ -63,7 +63,8 @@ pub struct Arguments {
     #[arg(long = "in", value_name = "NAME=FILE")]
     given: Vec<Given>,
 
-    /// Where results go: a .safetensors file for all outputs, NAME=FILE for one (.safetensors, .png), or a driver's folder
+    /// Where results go: a .safetensors file for all outputs, NAME=FILE for one (.safetensors, .png), a driver's folder,
+    /// or the .ply or .obj file of a mesh
     #[arg(long, value_name = "[NAME=]FILE")]
     out: Vec<Output>,
 

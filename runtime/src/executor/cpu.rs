@@ -15,7 +15,10 @@ use crew::Crew;
 use indexmap::IndexMap;
 use memory::Lines;
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Instant,
 };
 use visage_compiler::{
@@ -43,6 +46,21 @@ pub(super) struct Cpu {
     /// Nanoseconds spent in each step so far.
     spent: Vec<AtomicU64>,
     runs: u64,
+    /// Where each thread notes its pieces, while they are being recorded.
+    record: Option<Vec<Mutex<Vec<Piece>>>>,
+}
+
+/// A piece of a step, as one thread worked on it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Piece {
+    /// The step, by its place in the program.
+    pub step: usize,
+    /// The thread.
+    pub thread: usize,
+    /// When it began, in seconds since the run did.
+    pub start: f64,
+    /// How many seconds it took.
+    pub seconds: f64,
 }
 
 /// What a step of a program took and did.
@@ -112,6 +130,7 @@ impl Cpu {
             packs: plan.steps.iter().map(pack::Matrix::of).collect(),
             spent: plan.steps.iter().map(|_| AtomicU64::new(0)).collect(),
             runs: 0,
+            record: None,
             crew,
             compiled,
         })
@@ -143,6 +162,17 @@ impl Cpu {
             .collect()
     }
 
+    /// Notes what every thread does from now on.
+    pub fn start_recording(&mut self) {
+        self.record = Some((0..self.crew.threads()).map(|_| Mutex::default()).collect());
+    }
+
+    /// What the threads have done since the recording was started, and an end of it.
+    pub fn stop_recording(&mut self) -> Vec<Piece> {
+        let records = self.record.take().into_iter().flatten();
+        records.flat_map(|record| record.into_inner().unwrap_or_else(PoisonError::into_inner)).collect()
+    }
+
     /// Starts the averages anew.
     pub fn forget_profile(&mut self) {
         self.runs = 0;
@@ -162,7 +192,7 @@ impl Cpu {
         let table = self.addresses(state, inputs)?;
         let table = Table(&table);
         let key = [key.seed_word(), key.step_word()];
-        let Cpu { compiled, crew, scratch, packs, spent, .. } = self;
+        let Cpu { compiled, crew, scratch, packs, spent, record, .. } = self;
         let threads = crew.threads();
         let plan = &compiled.plan;
         let pieces = |step: usize| match &plan.steps[step] {
@@ -194,8 +224,17 @@ impl Cpu {
             }
         };
         let started = Instant::now();
+        let noted = |step: usize, piece: usize, thread: usize| {
+            let Some(record) = &record else { return work(step, piece, thread) };
+            let start = started.elapsed().as_secs_f64();
+            work(step, piece, thread);
+            let seconds = started.elapsed().as_secs_f64() - start;
+            // Each thread has a list of its own, so nobody waits here.
+            let mut list = record[thread].lock().unwrap_or_else(PoisonError::into_inner);
+            list.push(Piece { step, thread, start, seconds });
+        };
         let before = AtomicU64::new(0);
-        crew.run(pieces, work, |step| {
+        crew.run(pieces, noted, |step| {
             let now = started.elapsed().as_nanos() as u64;
             spent[step].fetch_add(now - before.swap(now, Ordering::Relaxed), Ordering::Relaxed);
         });

@@ -6,7 +6,7 @@
 //! | `low`, `high` | corners of the box, as lists or one number; ±1.2 unless given |
 //! | `level` | the density of the surface; 10 unless given |
 //! | `density`, `colour` | the program's outputs; `"sigma"` and `"rgb"` unless given. Without colour the mesh has none |
-//! | `file` | `"mesh.ply"` unless given; `.obj` works as well |
+//! | `file` | `"mesh.ply"` unless given; `.obj` works as well. Where `--out` is such a file, it is that one |
 //!
 //! Fields: `position` and `view` (three numbers a point). Colours are those seen along the surface's
 //! normal, from outside.
@@ -22,6 +22,7 @@ use crate::{
     media::to_byte,
     options::Options,
 };
+use std::path::Path;
 use visage_compiler::system::Task;
 
 /// Runs the driver.
@@ -88,11 +89,16 @@ pub fn mesh(
     if has_colour {
         mesh.colours = colours(&mesh, &mut program, &colour, state)?;
     }
-    let path = context.out.join(file);
+    let path = if is_file(context.out) { context.out.to_owned() } else { context.out.join(file) };
     mesh.save(&path)?;
     let figures =
         vec![("vertices".into(), mesh.positions.len() as f64), ("triangles".into(), mesh.triangles.len() as f64)];
     Ok(Results { figures, files: vec![path], ..Results::default() })
+}
+
+/// Whether a path names a mesh rather than the folder for one.
+pub fn is_file(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == "ply" || ending == "obj") && !path.is_dir()
 }
 
 /// What is seen of each vertex from straight outside.

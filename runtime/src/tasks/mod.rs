@@ -84,7 +84,7 @@ pub struct Context<'a> {
     pub execute: &'a ExecuteOptions,
     /// The seed of random nodes.
     pub seed: u64,
-    /// Where files go; made if there is none.
+    /// Where files go: a folder, made if there is none, or the one file of a mesh.
     pub out: &'a Path,
 }
 
@@ -119,7 +119,13 @@ pub fn drive(
     let Some(call) = &task.driver else {
         return Err(TaskError::Unsuitable(format!("the task `{name}` has no driver: give its inputs with `--in`")));
     };
-    std::fs::create_dir_all(context.out).map_err(DataError::io(context.out))?;
+    let folder = match call.kind.as_str() {
+        "Mesh" if mesh::is_file(context.out) => context.out.parent().filter(|parent| !parent.as_os_str().is_empty()),
+        _ => Some(context.out),
+    };
+    if let Some(folder) = folder {
+        std::fs::create_dir_all(folder).map_err(DataError::io(folder))?;
+    }
     let mut options = crate::options::Options::new(call, replaced);
     match call.kind.as_str() {
         "Render" => render::render(context, name, task, &mut options, state),

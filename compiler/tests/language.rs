@@ -134,6 +134,40 @@ fn functions_of_the_language() {
 }
 
 #[test]
+fn wide_numbers_spread_and_end_at_outputs() {
+    // 2²⁴ + 1 is no `f32`.
+    check("y = f32(f64(x) + 16777217 - 16777216)", "[i, j]", &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    let widened = program("", "y = x + f64(p) * x", "[i, j]");
+    let node = widened.graph.output("y").unwrap();
+    assert_eq!(widened.graph.ty(node).dtype, DType::F32, "an output is rounded");
+    assert!(widened.graph.ids().any(|id| widened.graph.ty(id).dtype == DType::F64), "what is between is not");
+    assert_eq!(value_of(&widened), [0.0, 3.0, 6.0, 3.0, 4.0, 5.0]);
+}
+
+#[test]
+fn wide_losses_and_defaults_train() {
+    let text = r#"System(
+        name: "wide", about: "A loss that is computed in f64.",
+        sizes: { "i": 3 },
+        modules: { "M": Module(parameters: { "w": "[i] = 0.5" }, forward: "fn (x[i]) -> y[] { y = sum(w * x, i) }") },
+        models: { "m": Model(network: M()) },
+        losses: { "l": Loss(
+            about: "A square.",
+            inputs: { "x": Input(axes: "[i]", about: "Numbers.", default: "f64(index(i)) / 2") },
+            outputs: { "loss": "[]" },
+            equations: "loss = f64(m(x)) ^ 2",
+        ) },
+        train: Train(rounds: 1, steps: { "fit": Update(loss: "l", optimiser: Adam(), rate: 0.1, batch: {}) }),
+    )"#;
+    let system = system(text);
+    let step = &system.training.steps["fit"];
+    let step = visage_compiler::training::step_program(&system.losses["l"], step, &system.parameters).unwrap();
+    step.program.graph.verify().unwrap();
+    let loss = step.program.graph.output("loss").unwrap();
+    assert_eq!(step.program.graph.ty(loss).dtype, DType::F32);
+}
+
+#[test]
 fn gradients_are_values() {
     check("y = grad(sum(x ^ 3), x)", "[i, j]", &[0.0, 3.0, 12.0, 27.0, 48.0, 75.0]);
     check("g = grad(sum(x ^ 3), x)\ny = grad(sum(g), x)", "[i, j]", &[0.0, 6.0, 12.0, 18.0, 24.0, 30.0]);

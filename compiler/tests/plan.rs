@@ -6,7 +6,7 @@ use visage_compiler::{
     generate::{Options, graph},
     graph::{DType, Graph, NodeId, Op},
     language::{Overrides, Spec},
-    plan::{Defect, Fusion, Layout, Place, Plan, PlanOptions, Source, Stage, Step, plan, svg},
+    plan::{Defect, Fusion, Layout, Place, Plan, PlanOptions, Stage, Step, plan, svg},
     simplify::{simplified, simplify},
     system::Program,
     training::step_program,
@@ -160,5 +160,6 @@ fn defects_are_found() {
         plan.buffers[id.0 as usize].layout = Layout::Strips { n: 64, k: 64 };
     });
     assert!(matches!(output, Defect::Output { .. }), "{output}");
-    assert_eq!(Source::Tile(3).buffer(), None);
+    let stacked = spoiled(|plan| kernels(plan, &|kernel| kernel.tiles.fill(0)));
+    assert!(matches!(stacked, Defect::TileOverlap { .. }), "{stacked}");
 }

@@ -20,7 +20,7 @@
 //! - [`Isa`]: the instruction sets, and which of them this machine has;
 //! - [`contract`]: the register-tiled contraction, one function for each strip height;
 //! - [`pack`]: strips, transposed panels, and the boundary between row-major arrays and panels;
-//! - [`memory`]: streaming copies, and the measured limits of the machine;
+//! - [`memory`]: streaming copies, prefetches, and the measured limits of the machine;
 //! - [`math`]: elementary functions, written once for every code generator.
 //!
 //! Compiled code reaches all of them through the function pointers of [`MicroKernels`], one table for each

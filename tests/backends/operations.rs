@@ -91,6 +91,22 @@ fn sorting_and_searching() {
 }
 
 #[test]
+fn sorting_backwards_and_in_double_precision() {
+    let axis = Axis::new("b");
+    for dtype in [DType::F32, DType::F64, DType::I32] {
+        let mut sketch = Sketch::new();
+        let numbers = (0..45 * 7).map(|k| f64::from(k * 37 % 101) - 50.0).collect();
+        let x = sketch.given("x", dtype, shape(&[("a", 45), ("b", 7)]), numbers);
+        // A value of the kernel itself, so that it is read through the view and not loaded.
+        let doubled = sketch.map(ScalarOp::Add, &[x, x]);
+        let reversed = sketch.add(Op::Slice { axis, start: 6, size: 7, step: -1 }, &[doubled]);
+        sketch.show(Op::Sort { axis }, &[reversed]);
+        sketch.show(Op::ArgSort { axis }, &[reversed]);
+        sketch.check();
+    }
+}
+
+#[test]
 fn gathering_and_scattering() {
     let mut sketch = Sketch::new();
     let x = sketch.float("x", &[("a", 50), ("c", 6)]);

@@ -68,6 +68,9 @@ fn a_run_without_data_leaves_weights_measurements_and_pictures() {
     succeeds(folder.path(), &["bench", &tiny(), "fit", "--repeat", "1", "--threads", "2", "--trace", "fit.json"]);
     let trace: serde_json::Value = serde_json::from_slice(&fs::read(folder.path().join("fit.json")).unwrap()).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
+    let message =
+        fails(folder.path(), 2, &["bench", &tiny(), "fit", "--device", "reference", "--trace", "reference.json"]);
+    assert!(message.contains("no steps and threads"), "{message}");
     let pieces: Vec<_> = events.iter().filter(|event| event["ph"] == "X").collect();
     assert!(!pieces.is_empty() && pieces.iter().all(|piece| piece["dur"].as_f64().unwrap() >= 0.0), "{trace}");
 

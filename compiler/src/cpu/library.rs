@@ -12,7 +12,7 @@ use cranelift_codegen::{
 
 /// Orders each of the 32 columns of a panel, `source[i · source_stride + lane]` for i in 0..count: values, or their
 /// positions.
-pub(super) type SortPanel = unsafe extern "C" fn(*const f32, usize, *mut f32, usize, usize);
+pub(super) type SortPanel = unsafe extern "C" fn(*const f32, isize, *mut f32, isize, usize);
 
 /// Emits a call of a function that lives as long as the process; all arguments are 64-bit words.
 pub(super) fn call(e: &mut Emitter<'_>, function: usize, arguments: &[Value]) {
@@ -23,8 +23,8 @@ pub(super) fn call(e: &mut Emitter<'_>, function: usize, arguments: &[Value]) {
     e.b.ins().call_indirect(signature, address, arguments);
 }
 
-/// The functions that are polynomials in `f32`. In `f64` they are those of the reference evaluator, called lane by
-/// lane: `f64` is for a few operations, or for checking, and there the definition is what is wanted.
+/// The functions that `kernels::math` computes in `f32`. In `f64` they are those of the reference evaluator, called lane
+/// by lane: `f64` is for a few operations, or for checking, and there the definition is what is wanted.
 pub(super) const ELEMENTARY: [ScalarOp; 17] = {
     use ScalarOp::*;
     [Rsqrt, Exp, Expm1, Log, Log1p, Sin, Cos, Tan, Asin, Acos, Atan, Tanh, Sigmoid, Softplus, Erf, Pow, Atan2]
@@ -58,8 +58,8 @@ pub(super) fn elementary(e: &mut Emitter<'_>, op: ScalarOp, operands: &[Value]) 
 /// For every i below `count`, 32 elements from `source + i · source_stride` must be readable and 32
 /// from `target + i · target_stride` writable.
 unsafe fn columns<T: Copy + Default, R: Copy + Default>(
-    (source, source_stride): (*const T, usize),
-    (target, target_stride): (*mut R, usize),
+    (source, source_stride): (*const T, isize),
+    (target, target_stride): (*mut R, isize),
     count: usize,
     mut order: impl FnMut(&[T], &mut [R]),
 ) {
@@ -68,12 +68,12 @@ unsafe fn columns<T: Copy + Default, R: Copy + Default>(
     for lane in 0..LANES {
         for (i, element) in column.iter_mut().enumerate() {
             // SAFETY: within the 32 elements that the caller vouches for.
-            *element = unsafe { *source.add(i * source_stride + lane) };
+            *element = unsafe { *source.offset(i as isize * source_stride).add(lane) };
         }
         order(&column, &mut result);
         for (i, element) in result.iter().enumerate() {
             // SAFETY: as above.
-            unsafe { *target.add(i * target_stride + lane) = *element };
+            unsafe { *target.offset(i as isize * target_stride).add(lane) = *element };
         }
     }
 }
@@ -106,9 +106,9 @@ macro_rules! sorter {
         /// See [`columns`].
         pub(super) unsafe extern "C" fn $name(
             source: *const f32,
-            source_stride: usize,
+            source_stride: isize,
             target: *mut f32,
-            target_stride: usize,
+            target_stride: isize,
             count: usize,
         ) {
             let (source, target) = (source.cast::<$element>(), target.cast::<$result>());

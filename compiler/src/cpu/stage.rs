@@ -9,7 +9,7 @@ use super::{
 use crate::{
     axis::Axis,
     graph::{Combine, DType, ScalarOp},
-    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Stage, Store, identity, words},
+    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Stage, Store, words},
 };
 use cranelift_codegen::ir::{
     InstBuilder, Type, Value,
@@ -90,7 +90,7 @@ fn current(e: &mut Emitter<'_>, loops: &[(Axis, usize)]) -> Vec<Value> {
 }
 
 /// The stride from row to row and from feature to feature where rows, and features, have one each and
-/// features lie side by side: what the panel copies of the micro-kernels take.
+/// features of one word lie side by side: what the panel copies of the micro-kernels take.
 fn matrix(
     kernel: &Kernel,
     row_strides: &[(Axis, isize)],
@@ -147,7 +147,10 @@ pub(super) fn traffic(kernel: &Kernel) -> Vec<Traffic> {
 pub(super) fn prefetch(e: &mut Emitter<'_>, traffic: &[Traffic], part: usize, parts: usize) {
     let rows = e.kernel.tile_panels * LANES;
     let (first, end) = (part * rows / parts, (part + 1) * rows / parts);
-    for entry in traffic.iter().filter(|_| first < end) {
+    if first == end {
+        return;
+    }
+    for entry in traffic {
         let start = e.base(crate::plan::Source::Buffer(entry.buffer));
         let tile = e.b.ins().imul_imm_s(e.first_panel, (LANES * entry.stride * 4) as i64);
         let start = e.b.ins().iadd(start, tile);
@@ -302,7 +305,7 @@ fn map(e: &mut Emitter<'_>, loops: &[(Axis, usize)], body: &Expression, stores: 
 
 /// What a combination starts from, in so many places.
 fn accumulators(e: &mut Emitter<'_>, how: Combine, dtype: DType, count: usize) -> Vec<Held> {
-    let start = quad::constant(&mut e.b, identity(how, dtype), dtype);
+    let start = quad::constant(&mut e.b, how.identity(dtype), dtype);
     (0..count).map(|_| Held::new(&mut e.b, start)).collect()
 }
 
@@ -444,8 +447,8 @@ fn sort(
     e.panels(&mut |e| {
         e.nest(loops, &mut |e| {
             let (from, to) = (e.address(source), e.address(target));
-            let from_stride = e.word(source_stride as usize / words(dtype));
-            let to_stride = e.word(target_stride as usize / words(result));
+            let from_stride = e.b.ins().iconst(I64, (source_stride / words(dtype) as isize) as i64);
+            let to_stride = e.b.ins().iconst(I64, (target_stride / words(result) as isize) as i64);
             let count = e.b.ins().iconst(I64, size as i64);
             library::call(e, order as usize, &[from, from_stride, to, to_stride, count]);
         });
@@ -566,6 +569,6 @@ fn masked(
     let valid = e.b.ins().ireduce(I32, valid);
     let valid = e.b.ins().splat(I32X4, valid);
     let is_row = e.b.ins().icmp(IntCC::SignedLessThan, lanes, valid);
-    let other = quad::constant(&mut e.b, identity(how, dtype), dtype);
+    let other = quad::constant(&mut e.b, how.identity(dtype), dtype);
     selected(&mut e.b, is_row, value, other)
 }

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum DType {
     /// For what f32 cannot tell apart (a position that is multiplied by many octaves), and for checking.
     F64,
-    /// The type that everything is computed in.
+    /// The type of numbers unless a spec says otherwise.
     F32,
     /// Storage only; arithmetic widens to f32.
     F16,

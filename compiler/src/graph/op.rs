@@ -36,14 +36,15 @@ pub enum Combine {
 }
 
 impl Combine {
-    /// The value that leaves any other unchanged.
-    pub fn identity(self) -> f64 {
-        match self {
+    /// The value of a type that leaves any other unchanged.
+    pub fn identity(self, dtype: DType) -> f64 {
+        let identity = match self {
             Combine::Sum => 0.0,
             Combine::Prod => 1.0,
             Combine::Max => f64::NEG_INFINITY,
             Combine::Min => f64::INFINITY,
-        }
+        };
+        if dtype.is_float() { identity } else { dtype.round(identity) }
     }
 
     /// The name used in listings and in the equation language.

@@ -10,6 +10,7 @@ use super::{
         AxisOrder, Contraction, Demands, contraction, is_computed, is_rowwise, path, preferred, rows_through,
         scatter_accumulates,
     },
+    words,
 };
 use crate::{
     axis::Axis,
@@ -20,7 +21,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 /// How much is put into one kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fusion {
-    /// One operation a kernel.
+    /// One operation a kernel; only conversions of inputs are part of what reads them.
     None,
     /// As much as fits together.
     Full,
@@ -410,7 +411,7 @@ impl Builder<'_> {
     /// frees most, compared with what it stores.
     fn finish(self) -> Clusters {
         let graph = self.graph;
-        let bytes = |node: &NodeId| graph.shape(*node).elements() as i64 * 4;
+        let bytes = |node: &NodeId| (graph.shape(*node).elements() * words(graph.ty(*node).dtype) * 4) as i64;
         let mut readers: FxHashMap<NodeId, FxHashSet<usize>> = FxHashMap::default();
         for (cluster, entry) in self.clusters.iter().enumerate() {
             for member in &entry.members {

@@ -36,7 +36,7 @@ mod verify;
 pub use access::{Access, Source};
 pub use cluster::Fusion;
 pub use picture::svg;
-pub use stages::{identity, pattern};
+pub use stages::pattern;
 pub use verify::Defect;
 
 use crate::{
@@ -203,6 +203,8 @@ pub struct Kernel {
     pub rows: Vec<(Axis, usize)>,
     /// The offset of each tile-resident value in tile memory, in words.
     pub tiles: Vec<usize>,
+    /// The words of each tile-resident value, for the whole tile.
+    pub tile_words: Vec<usize>,
     /// Panels in a tile.
     pub tile_panels: usize,
     /// Pieces that rows are cut into for accumulation; 1 where nothing accumulates.

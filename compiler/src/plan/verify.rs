@@ -2,6 +2,7 @@
 
 use super::{BufferId, Kernel, Layout, Place, Plan, Source, Stage, Step};
 use rustc_hash::FxHashSet;
+use std::ops::Range;
 use thiserror::Error;
 
 /// A plan that must not run: a defect of the planner.
@@ -13,8 +14,10 @@ pub enum Defect {
     EmptyTile { kernel: String, stage: usize, tile: usize },
     #[error("b{buffer} reaches beyond the arena")]
     Outside { buffer: u32 },
-    #[error("t{tile} of \"{kernel}\" begins beyond tile memory")]
+    #[error("t{tile} of \"{kernel}\" reaches beyond tile memory")]
     TileOutside { kernel: String, tile: usize },
+    #[error("t{first} and t{second} of \"{kernel}\" are both needed at stage {stage} and share memory")]
+    TileOverlap { kernel: String, first: usize, second: usize, stage: usize },
     #[error("b{first} and b{second} are both needed at step {step} and share memory")]
     Overlap { first: u32, second: u32, step: usize },
     #[error("\"{kernel}\" accumulates in {chunks} chunks into b{buffer}, which is {found}")]
@@ -88,10 +91,12 @@ impl Plan {
             }
             for target in stage.writes() {
                 match target {
-                    Source::Tile(tile) if kernel.tiles[tile] < kernel.scratch.max(1) => {
+                    Source::Tile(tile) if kernel.tiles[tile] + kernel.tile_words[tile] > kernel.scratch => {
+                        return Err(Defect::TileOutside { kernel: name(), tile });
+                    }
+                    Source::Tile(tile) => {
                         filled.insert(tile);
                     }
-                    Source::Tile(tile) => return Err(Defect::TileOutside { kernel: name(), tile }),
                     Source::Buffer(_) => {}
                 }
             }
@@ -106,7 +111,21 @@ impl Plan {
                 }
             }
         }
-        Ok(())
+        let mut lives: Vec<Option<(usize, usize)>> = vec![None; kernel.tiles.len()];
+        for (at, stage) in kernel.stages.iter().enumerate() {
+            for source in stage.sources() {
+                if let Source::Tile(tile) = source {
+                    lives[tile].get_or_insert((at, at)).1 = at;
+                }
+            }
+        }
+        let memory = |tile: usize| kernel.tiles[tile]..kernel.tiles[tile] + kernel.tile_words[tile];
+        let placed: Vec<_> =
+            lives.into_iter().enumerate().filter_map(|(tile, life)| Some((tile, memory(tile), life?))).collect();
+        match overlap(&placed) {
+            Some((first, second, stage)) => Err(Defect::TileOverlap { kernel: name(), first, second, stage }),
+            None => Ok(()),
+        }
     }
 
     /// Values that are needed at the same time do not share memory, and none reaches beyond the arena.
@@ -120,23 +139,29 @@ impl Plan {
         for id in self.outputs.values() {
             lives[id.0 as usize].get_or_insert((self.steps.len(), 0)).1 = self.steps.len();
         }
-        let mut placed: Vec<(BufferId, usize, usize, (usize, usize))> = Vec::new();
+        let mut placed = Vec::new();
         for (id, life) in (0..).map(BufferId).zip(lives) {
             let (Some(offset), Some(life)) = (self.in_arena(id), life) else { continue };
             let end = offset + self.buffers[id.0 as usize].bytes();
             if end > self.arena_bytes {
                 return Err(Defect::Outside { buffer: id.0 });
             }
-            placed.push((id, offset, end, life));
+            placed.push((id.0, offset..end, life));
         }
-        for (at, (first, start, end, life)) in placed.iter().enumerate() {
-            for (second, other_start, other_end, other_life) in &placed[at + 1..] {
-                let step = life.0.max(other_life.0);
-                if start < other_end && other_start < end && step <= life.1.min(other_life.1) {
-                    return Err(Defect::Overlap { first: first.0, second: second.0, step });
-                }
-            }
+        match overlap(&placed) {
+            Some((first, second, step)) => Err(Defect::Overlap { first, second, step }),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// Two values that share memory while both live, and when.
+fn overlap<N: Copy>(placed: &[(N, Range<usize>, (usize, usize))]) -> Option<(N, N, usize)> {
+    placed.iter().enumerate().find_map(|(at, (first, memory, life))| {
+        placed[at + 1..].iter().find_map(|(second, other, other_life)| {
+            let time = life.0.max(other_life.0);
+            let meet = memory.start < other.end && other.start < memory.end && time <= life.1.min(other_life.1);
+            meet.then_some((*first, *second, time))
+        })
+    })
 }

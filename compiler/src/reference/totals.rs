@@ -25,11 +25,6 @@ fn wrapped(dtype: DType, total: f64) -> f64 {
     if dtype == DType::I32 && total.is_finite() { f64::from(total as i64 as i32) } else { total }
 }
 
-/// The identity of a combination, as an element of type `dtype`.
-fn identity(combine: Combine, dtype: DType) -> f64 {
-    if dtype.is_float() { combine.identity() } else { dtype.round(combine.identity()) }
-}
-
 pub(super) fn evaluate(op: &Op, ty: &Type, operands: &[&Tensor]) -> Vec<f64> {
     let x = operands[0];
     match op {
@@ -48,7 +43,7 @@ pub(super) fn evaluate(op: &Op, ty: &Type, operands: &[&Tensor]) -> Vec<f64> {
 fn reduce(x: &Tensor, combine: Combine, axes: &[Axis], ty: &Type) -> Vec<f64> {
     let lanes = Table::of(x.shape(), ty.shape.axes()).offsets();
     let along = Table::of(x.shape(), axes.iter().copied()).offsets();
-    let start = identity(combine, ty.dtype);
+    let start = combine.identity(ty.dtype);
     let step = |total, element| wrapped(ty.dtype, combined(combine, total, element));
     lanes.into_iter().map(|lane| along.iter().map(|i| x.data[lane + i]).fold(start, step)).collect()
 }
@@ -72,7 +67,7 @@ fn scan(x: &Tensor, combine: Combine, axis: Axis, exclusive: bool, reverse: bool
     }
     let mut data = vec![0.0; x.data.len()];
     for lane in lanes {
-        let mut total = identity(combine, x.ty.dtype);
+        let mut total = combine.identity(x.ty.dtype);
         for i in &along {
             let before = total;
             total = wrapped(x.ty.dtype, combined(combine, total, x.data[lane + i]));

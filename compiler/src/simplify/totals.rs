@@ -22,8 +22,7 @@ pub(super) fn rule(s: &mut Store, op: &Op, operands: &[Id]) -> Option<Id> {
                 return Some(operands[0]);
             }
             let ty = s.type_of(op, operands);
-            let identity = if ty.dtype.is_float() { combine.identity() } else { ty.dtype.round(combine.identity()) };
-            let identity = s.constant(identity, ty.dtype);
+            let identity = s.constant(combine.identity(ty.dtype), ty.dtype);
             Some(s.fit(identity, &ty.shape))
         }
         Op::Contract { over } => contract(s, over, operands[0], operands[1]),

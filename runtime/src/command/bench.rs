@@ -4,7 +4,7 @@ use super::{
     arguments::{DeviceArguments, SpecArguments},
     compile::programs,
     cost,
-    failure::{Because, Outcome},
+    failure::{Because, Failure, Outcome},
     print,
     source::Source,
     table::{Table, bytes, flops},
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     buffer::{Buffer, State},
     console,
-    executor::{Executable, ExecuteOptions, Piece},
+    executor::{Device, Executable, ExecuteOptions, Piece},
 };
 use indexmap::IndexMap;
 use serde_json::json;
@@ -67,7 +67,7 @@ pub struct Arguments {
     steps: bool,
 
     /// Write what each thread does in one more run, as a trace for Perfetto or chrome://tracing
-    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
 
     /// Print JSON
@@ -92,6 +92,9 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     let system = Source::open(&arguments.source)?.system()?;
     let programs = programs(&system, &arguments.program, arguments.gradient)?;
     let options = arguments.device.options();
+    if arguments.trace.is_some() && options.device == Device::Reference {
+        return Err(Failure::usage("the reference evaluator has no steps and threads to trace"));
+    }
     let mut variants = Vec::new();
     if options.fuse {
         variants.push(Variant::prepare("fused", &programs, &options)?);

@@ -14,9 +14,9 @@ use std::{io::Write, path::Path};
 /// The file cannot be written.
 pub fn write(path: &Path, program: &str, steps: &[StepProfile], pieces: &[Piece]) -> Outcome {
     let threads = pieces.iter().map(|piece| piece.thread + 1).max().unwrap_or(0);
-    let name = |of: &str, thread: usize, name: String| json!({ "name": of, "ph": "M", "pid": 1, "tid": thread, "args": { "name": name } });
-    let mut events: Vec<Value> = vec![name("process_name", 0, program.to_owned())];
-    events.extend((0..threads).map(|thread| name("thread_name", thread, format!("thread {thread}"))));
+    let named = |what: &str, thread: usize, name: String| json!({ "name": what, "ph": "M", "pid": 1, "tid": thread, "args": { "name": name } });
+    let mut events: Vec<Value> = vec![named("process_name", 0, program.to_owned())];
+    events.extend((0..threads).map(|thread| named("thread_name", thread, format!("thread {thread}"))));
     events.extend(pieces.iter().map(|piece| {
         let step = &steps[piece.step];
         json!({

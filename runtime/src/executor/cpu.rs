@@ -2,7 +2,7 @@
 //!
 //! A program's steps run one after another; each step is a parallel loop over pieces, and what is
 //! accumulated together depends on the sizes alone, so that results do not depend on the number of threads.
-//! All intermediate values share one arena that is allocated once; nothing is allocated in a step.
+//! All intermediate values share one arena that is allocated once; a step allocates nothing, but for the columns of a sort.
 
 mod combine;
 mod crew;
@@ -25,7 +25,7 @@ use visage_compiler::{
     axis::Shape,
     cpu::{self, CompileOptions, Compiled},
     graph::{DType, Type},
-    plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, identity, pattern, words},
+    plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, pattern, words},
     random::RandomKey,
     simplify::simplified,
     system::Program,
@@ -347,7 +347,7 @@ fn accumulates(kernel: &Kernel) -> bool {
 fn start_partial(plan: &plan::Plan, stage: &Stage, table: Table<'_>, chunk: usize) {
     let (target, value) = match stage {
         Stage::AccumulateContract { target, .. } | Stage::AccumulateScatter { target, .. } => (*target, 0.0),
-        Stage::AccumulateReduce { target, combine, dtype, .. } => (*target, identity(*combine, *dtype)),
+        Stage::AccumulateReduce { target, combine, dtype, .. } => (*target, combine.identity(*dtype)),
         _ => return,
     };
     let buffer = &plan.buffers[target.0 as usize];

@@ -108,7 +108,8 @@ fn instrument(program: &Program) -> (Program, Vec<(NodeId, String)>) {
             continue;
         }
         let size = graph.map(ScalarOp::Abs, &[node]);
-        let largest = graph.constant(f64::from(f32::MAX), ty.dtype);
+        let most = if ty.dtype == DType::F64 { f64::MAX } else { f64::from(f32::MAX) };
+        let largest = graph.constant(most, ty.dtype);
         // Comparisons with NaN are false, so what is not at most the largest number is not finite.
         let finite = graph.map(ScalarOp::LessEqual, &[size, largest]);
         let broken = graph.map(ScalarOp::Not, &[finite]);

@@ -96,6 +96,7 @@ pub(super) fn declare<'a>(
         Some(default) => {
             let value = elaborator.expression(frame, default)?;
             let node = elaborator.converted(value, input.dtype, default.span)?;
+            let node = elaborator.rounded(node, input.dtype);
             let found = elaborator.graph.shape(node).clone();
             for (axis, size) in found.iter() {
                 if shape.size(axis) != Some(size) {

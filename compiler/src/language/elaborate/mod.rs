@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     axis::Shape,
-    graph::Op,
+    graph::{DType, Op},
     system::{Model, Parameter, Program, System, Task},
 };
 use indexmap::IndexMap;
@@ -329,6 +329,7 @@ impl<'s> Elaboration<'s> {
                 }
                 continue;
             };
+            let node = elaborator.rounded(node, DType::F32);
             let shape = elaborator.graph.shape(node);
             let axes = entry.value.iter().map(|declared| declared.axis());
             let documented = Shape::new(axes.filter_map(|axis| Some((axis, shape.size(axis)?))));

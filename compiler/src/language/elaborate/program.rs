@@ -510,6 +510,14 @@ impl<'a> Elaborator<'a> {
         }
     }
 
+    /// A floating-point value as it meets what is outside of equations: an `f64` loses its last digits.
+    pub fn rounded(&mut self, node: NodeId, dtype: DType) -> NodeId {
+        match (self.graph.ty(node).dtype, dtype) {
+            (DType::F64, DType::F32) => self.graph.map(ScalarOp::Cast(dtype), &[node]),
+            _ => node,
+        }
+    }
+
     /// A number that must be known before anything runs.
     pub fn scalar(&mut self, frame: &mut Frame<'a>, expression: &'a Expression) -> Elaborated<Scalar> {
         match self.expression(frame, expression)? {

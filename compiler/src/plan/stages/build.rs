@@ -452,6 +452,7 @@ impl<'p, 'g> Builder<'p, 'g> {
             name,
             rows: self.rows,
             tiles: offsets.iter().map(|offset| offset * tile_panels).collect(),
+            tile_words: intervals.iter().map(|interval| interval.size * tile_panels).collect(),
             tile_panels,
             chunks,
             stages: self.stages,

@@ -58,9 +58,8 @@ impl Builder<'_, '_> {
             }
             Op::Map(op) if is_inlined(graph, path.base) => {
                 let leaf = self.operand(body, graph.operands(path.base)[0], rows);
-                let term = body.map(*op, vec![leaf]);
-                body.terms.insert(operand, term);
-                term
+                // Not remembered by its node: what a leaf is read as depends on the reader's rows.
+                body.map(*op, vec![leaf])
             }
             Op::Map(_) if self.home(path.base).is_none() && self.planner.recomputed.contains(&path.base) => {
                 self.compute(body, path.base)

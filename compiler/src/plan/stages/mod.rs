@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     axis::{Axis, Shape},
-    graph::{Combine, DType, Graph, NodeId, Op, ScalarOp},
+    graph::{DType, Graph, NodeId, Op, ScalarOp},
 };
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -317,15 +317,6 @@ pub fn pattern(value: f64, dtype: DType) -> u64 {
         _ => (value as f32).to_bits(),
     };
     u64::from(word) << 32 | u64::from(word)
-}
-
-/// What a partial result of a type starts from.
-pub fn identity(combine: Combine, dtype: DType) -> f64 {
-    match (combine, dtype) {
-        (Combine::Max, DType::I32) => f64::from(i32::MIN),
-        (Combine::Min, DType::I32) => f64::from(i32::MAX),
-        _ => combine.identity(),
-    }
 }
 
 /// Feature axes with sizes: a shape without the rows.

@@ -1,8 +1,8 @@
 //! All threads of a pool going through the steps of a program together.
 //!
 //! A program is one hand-over, however many steps it has: every thread walks through all of them, takes
-//! pieces of the current one, and goes on when all of them are done, by whomever; nobody waits for a thread
-//! that is still being woken. Pieces are shared out evenly; a thread takes those of its own share in order,
+//! pieces of the current one, and goes on when all of them are done, by whomever; no step waits for a
+//! thread that is still being woken. Pieces are shared out evenly; a thread takes those of its own share in order,
 //! so that what it reads follows on what it has read, and then helps the others with theirs. Waiting threads
 //! spin, since a step is often shorter than it takes to wake a thread.
 

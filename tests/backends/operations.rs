@@ -107,6 +107,21 @@ fn sorting_backwards_and_in_double_precision() {
 }
 
 #[test]
+fn one_conversion_read_along_either_row_axis() {
+    let [i, j, f] = axes(&["i", "j", "f"])[..] else { unreachable!() };
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("i", 8), ("j", 8), ("f", 3)]);
+    let k = sketch.integer("k", &[("i", 8)], -9, 9);
+    let k = sketch.map(ScalarOp::Cast(DType::F32), &[k]);
+    let sum = sketch.add(Op::Reduce { combine: Combine::Sum, axes: vec![f] }, &[x]);
+    let swapped = sketch.add(Op::Rename(vec![(i, j), (j, i)]), &[sum]);
+    // Both products are in one stage; to the second, the kernel's rows have each other's names.
+    sketch.show(Op::Map(ScalarOp::Mul), &[sum, k]);
+    sketch.show(Op::Map(ScalarOp::Mul), &[swapped, k]);
+    sketch.check();
+}
+
+#[test]
 fn gathering_and_scattering() {
     let mut sketch = Sketch::new();
     let x = sketch.float("x", &[("a", 50), ("c", 6)]);

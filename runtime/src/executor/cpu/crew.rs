@@ -60,7 +60,9 @@ impl Crew {
         *self.broken.get_mut() = false;
         let crew = &*self;
         let walk = |thread: usize| crew.walk(thread, &pieces, &work, &ended);
-        match &self.pool {
+        // Where no step has work for two, nobody is woken.
+        let shared = (0..self.steps).any(|step| pieces(step) > 1);
+        match self.pool.as_ref().filter(|_| shared) {
             None => walk(0),
             Some(pool) => pool.in_place_scope(|scope| {
                 scope.spawn_broadcast(|_, context| walk(context.index() + 1));
@@ -165,6 +167,14 @@ mod tests {
                 assert_eq!(ended.into_inner().unwrap(), (0..40).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn work_for_one_is_done_by_one() {
+        let mut crew = Crew::new(4, 3).unwrap();
+        let done = Mutex::new(Vec::new());
+        crew.run(|step| step % 2, |step, _, thread| done.lock().unwrap().push((step, thread)), |_| ());
+        assert_eq!(done.into_inner().unwrap(), [(1, 0)]);
     }
 
     #[test]

@@ -157,7 +157,7 @@ fn defects_are_found() {
     assert!(matches!(chunks, Defect::Chunks { .. }), "{chunks}");
     let output = spoiled(|plan| {
         let id = plan.outputs["y"];
-        plan.buffers[id.0 as usize].layout = Layout::Strips { n: 64, k: 64 };
+        plan.buffers[id.0 as usize].layout = Layout::Strips { matrices: 1, n: 64, k: 64 };
     });
     assert!(matches!(output, Defect::Output { .. }), "{output}");
     let stacked = spoiled(|plan| kernels(plan, &|kernel| kernel.tiles.fill(0)));

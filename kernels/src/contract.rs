@@ -24,6 +24,7 @@ mod avx512;
 mod neon;
 mod portable;
 
+use crate::window::LoadWindow;
 use crate::pack::{LoadPanel, PackStrips, StorePanel, TransposePanel, UntransposePanel};
 use crate::{
     Isa, LANES,
@@ -74,6 +75,8 @@ pub struct MicroKernels {
     pub load_panel: LoadPanel,
     /// Writes a panel into rows of a row-major array.
     pub store_panel: StorePanel,
+    /// Reads the rows around those of a panel.
+    pub load_window: LoadWindow,
     /// Copies to memory that will not be read soon.
     pub copy_streaming: CopyStreaming,
     /// Ends streaming copies: what they wrote is there for other threads.
@@ -182,6 +185,7 @@ macro_rules! table {
             untranspose_panel: $crate::pack::untranspose_panel::<$tiles>,
             load_panel: $crate::pack::load_panel::<$tiles>,
             store_panel: $crate::pack::store_panel::<$tiles>,
+            load_window: <$tiles as $crate::pack::Tiles>::LOAD_WINDOW,
             copy_streaming: <$tiles as $crate::pack::Tiles>::COPY_STREAMING,
             settle: <$tiles as $crate::pack::Tiles>::SETTLE,
             prefetch_rows: <$tiles as $crate::pack::Tiles>::PREFETCH_ROWS,

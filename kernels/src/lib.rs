@@ -20,6 +20,7 @@
 //! - [`Isa`]: the instruction sets, and which of them this machine has;
 //! - [`contract`]: the register-tiled contraction, one function for each strip height;
 //! - [`pack`]: strips, transposed panels, and the boundary between row-major arrays and panels;
+//! - [`window`]: the rows around other rows, which convolutions read;
 //! - [`memory`]: streaming copies, prefetches, and the measured limits of the machine;
 //! - [`math`]: elementary functions, written once for every code generator.
 //!
@@ -45,6 +46,7 @@ mod isa;
 pub mod math;
 pub mod memory;
 pub mod pack;
+pub mod window;
 
 pub use contract::{MicroKernels, StripKernel, micro_kernels, strips};
 pub use isa::Isa;

@@ -16,6 +16,7 @@ use crate::contract::{MicroKernels, assert_panel, strips};
 use crate::{
     LANES,
     memory::{CopyStreaming, PrefetchRows, Settle},
+    window::LoadWindow,
 };
 
 /// Packs a matrix into strips: `out[strip][step][m] = w[n * n_stride + k * k_stride]`.
@@ -113,6 +114,9 @@ pub type StorePanel = unsafe extern "C" fn(
 pub(crate) trait Tiles {
     /// The side of a tile.
     const SIDE: usize;
+
+    /// The reading through windows of the instruction set.
+    const LOAD_WINDOW: LoadWindow = crate::window::load_window;
 
     /// The streaming copy of the instruction set.
     const COPY_STREAMING: CopyStreaming;

@@ -3,7 +3,7 @@
 use crate::support::{Sketch, axes, shape};
 use visage_compiler::{
     axis::Axis,
-    graph::{Combine, DType, Op, ScalarOp},
+    graph::{Combine, DType, NodeId, Op, ScalarOp},
 };
 
 fn product(left: &[(&str, usize)], right: &[(&str, usize)], over: &[&str]) {
@@ -35,6 +35,8 @@ fn large_matrices() {
 #[test]
 fn batches_and_general_contractions() {
     product(&[("b", 3), ("m", 37), ("k", 9)], &[("b", 3), ("k", 9), ("n", 17)], &["k"]);
+    product(&[("m", 37), ("b", 3), ("k", 9)], &[("k", 9), ("n", 17), ("b", 3), ("p", 2)], &["k"]);
+    product(&[("b", 2), ("k", 300), ("m", 9), ("c", 3)], &[("n", 17), ("k", 300), ("c", 3), ("b", 2)], &["k"]);
     product(&[("m", 37), ("k", 9), ("j", 4)], &[("j", 4), ("n", 17), ("k", 9)], &["k", "j"]);
     product(&[("m", 40), ("b", 2), ("p", 5), ("k", 6)], &[("k", 6), ("b", 2), ("n", 7), ("q", 3)], &["k"]);
     product(&[("m", 12)], &[("n", 45)], &[]);
@@ -64,9 +66,20 @@ fn weight_gradients_over_many_rows() {
     sketch.check();
 }
 
-fn window(axis: &'static str, position: &'static str, tap: &'static str, stride: usize, dilation: usize) -> Op {
+fn window(axis: &str, position: &str, tap: &str, taps: usize, stride: usize, dilation: usize) -> Op {
     let [axis, position, tap] = [axis, position, tap].map(Axis::new);
-    Op::Window { axis, position, tap, taps: 3, stride, dilation }
+    Op::Window { axis, position, tap, taps, stride, dilation }
+}
+
+/// An image through convolutions: padded, seen by windows of `taps`, summed.
+fn convolved(sketch: &mut Sketch, image: NodeId, weights: NodeId, taps: usize, (stride, dilation): (usize, usize)) -> NodeId {
+    let reach = (taps - 1) * dilation / 2;
+    let pad = |axis| Op::Pad { axis: Axis::new(axis), before: reach, after: reach, value: 0.0 };
+    let padded = sketch.add(pad("y"), &[image]);
+    let padded = sketch.add(pad("x"), &[padded]);
+    let tall = sketch.add(window("y", "v", "ty", taps, stride, dilation), &[padded]);
+    let wide = sketch.add(window("x", "u", "tx", taps, stride, dilation), &[tall]);
+    sketch.add(Op::Contract { over: axes(&["c", "ty", "tx"]) }, &[wide, weights])
 }
 
 /// A convolution of an image of 11 × 13 with 3 × 3 taps; its gradient folds.
@@ -76,15 +89,61 @@ fn convolution() {
         let mut sketch = Sketch::new();
         let image = sketch.float("image", &[("b", 2), ("y", 11), ("x", 13), ("c", 5)]);
         let taps = sketch.weight("taps", &[("n", 6), ("c", 5), ("ty", 3), ("tx", 3)]);
-        let pad = |axis| Op::Pad { axis: Axis::new(axis), before: 1, after: 1, value: 0.0 };
-        let padded = sketch.add(pad("y"), &[image]);
-        let padded = sketch.add(pad("x"), &[padded]);
-        let tall = sketch.add(window("y", "v", "ty", stride, dilation), &[padded]);
-        let wide = sketch.add(window("x", "u", "tx", stride, dilation), &[tall]);
-        sketch.show(Op::Contract { over: axes(&["c", "ty", "tx"]) }, &[wide, taps]);
+        let result = convolved(&mut sketch, image, taps, 3, (stride, dilation));
+        sketch.graph.set_output("result", result);
         sketch.differentiate();
         sketch.check();
     }
+}
+
+/// Two convolutions with a bias and a rectifier between: what the second one reads lies in panels. The image has its
+/// channels first, as pictures have; wide ones are read in blocks of taps.
+#[test]
+fn convolutions_after_one_another() {
+    for (channels, (height, width)) in [(7, (9, 37)), (40, (12, 16)), (150, (5, 33))] {
+        let mut sketch = Sketch::new();
+        let image = sketch.float("image", &[("c", 3), ("y", height), ("x", width)]);
+        let first = sketch.weight("first", &[("n", channels), ("c", 3), ("ty", 3), ("tx", 3)]);
+        let bias = sketch.weight("bias", &[("n", channels)]);
+        let second = sketch.weight("second", &[("n", 4), ("c", channels), ("ty", 3), ("tx", 3)]);
+        let hidden = convolved(&mut sketch, image, first, 3, (1, 1));
+        let hidden = sketch.map(ScalarOp::Add, &[hidden, bias]);
+        let zero = sketch.graph.constant(0.0, DType::F32);
+        let hidden = sketch.map(ScalarOp::Max, &[hidden, zero]);
+        let names = [("n", "c"), ("v", "y"), ("u", "x")].map(|(from, to)| (Axis::new(from), Axis::new(to)));
+        let hidden = sketch.add(Op::Rename(names.to_vec()), &[hidden]);
+        let result = convolved(&mut sketch, hidden, second, 3, (1, 1));
+        let scale = sketch.graph.constant(1e-2, DType::F32);
+        let result = sketch.map(ScalarOp::Mul, &[result, scale]);
+        sketch.graph.set_output("result", result);
+        sketch.differentiate();
+        sketch.check();
+    }
+}
+
+/// A convolution of an image enlarged by repeating its elements, and one in groups of channels.
+#[test]
+fn enlarged_and_grouped_convolutions() {
+    let mut sketch = Sketch::new();
+    let image = sketch.float("image", &[("y", 9), ("x", 20), ("c", 5)]);
+    let zero = sketch.graph.constant(0.0, DType::F32);
+    let image = sketch.map(ScalarOp::Max, &[image, zero]);
+    let taps = sketch.weight("taps", &[("n", 6), ("c", 5), ("ty", 3), ("tx", 3)]);
+    let mut large = image;
+    for axis in ["y", "x"] {
+        let twice = Axis::new("twice");
+        let pair = sketch.add(Op::Spread(shape(&[("twice", 2)])), &[large]);
+        let axis = Axis::new(axis);
+        large = sketch.add(Op::Merge { axes: vec![axis, twice], into: axis }, &[pair]);
+    }
+    let result = convolved(&mut sketch, large, taps, 3, (1, 1));
+    sketch.graph.set_output("enlarged", result);
+    let groups = sketch.float("groups", &[("g", 3), ("y", 11), ("x", 13), ("c", 4)]);
+    let taps = sketch.weight("grouped", &[("g", 3), ("n", 5), ("c", 4), ("ty", 3), ("tx", 3)]);
+    let result = convolved(&mut sketch, groups, taps, 3, (1, 1));
+    sketch.graph.set_output("grouped", result);
+    sketch.differentiate();
+    sketch.check();
 }
 
 #[test]

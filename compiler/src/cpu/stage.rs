@@ -1,6 +1,7 @@
 //! The code of each kind of stage.
 
 use super::{
+    contraction::Factors,
     emitter::{Emitter, GROUPS, WIDTH, flags},
     expression::{addressed, analyse, collapse},
     library,
@@ -54,11 +55,13 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
                 scatter(e, body, (*index, *update), base, Some(()), (*stride, *size), valid);
             });
         }),
-        Stage::Contract { weights, n, k, x, x_stride, c, c_stride } => {
-            super::contraction::rows(e, *weights, (*n, *k), (x, *x_stride), (c, *c_stride));
+        Stage::Contract { loops, weights, n, k, x, x_stride, c, c_stride, window } => {
+            let (x, c) = ((x, *x_stride), (c, *c_stride));
+            super::contraction::rows(e, loops, *weights, (*n, *k), x, c, window.as_ref());
         }
-        Stage::AccumulateContract { g, g_stride, n, x, x_stride, k, strips, turned, target } => {
-            super::contraction::accumulate(e, (g, *g_stride, *n), (x, *x_stride, *k), (*strips, *turned), *target);
+        Stage::AccumulateContract { loops, g, g_stride, n, x, x_stride, k, strips, turned, target, window } => {
+            let factors = Factors { g: (g, *g_stride, *n), x: (x, *x_stride, *k), window: window.as_ref() };
+            super::contraction::accumulate(e, loops, &factors, (*strips, *turned), *target);
         }
         Stage::AccumulateReduce { loops, over, combine, dtype, body, term, strides, target } => {
             accumulate_reduce(e, (loops, over), (*combine, *dtype), (body, *term), strides, *target);

@@ -34,6 +34,15 @@ impl Access {
     pub fn stride(&self, axis: Axis) -> isize {
         self.strides.iter().find(|(a, _)| *a == axis).map_or(0, |(_, stride)| *stride)
     }
+
+    /// The one stride along several axes read as one in this order, if they have one and it goes forwards.
+    pub(super) fn merged(&self, axes: &[(Axis, usize)]) -> Option<usize> {
+        let strided =
+            Strided { offset: 0, axes: axes.iter().map(|(axis, size)| (*axis, *size, self.stride(*axis))).collect() };
+        let names: Vec<Axis> = axes.iter().map(|(axis, _)| *axis).collect();
+        let (_, stride) = strided.merged(&names)?;
+        usize::try_from(stride).ok().filter(|stride| *stride > 0)
+    }
 }
 
 /// Axes with sizes and strides: a value in memory, before it is split into rows and features.

@@ -1,6 +1,7 @@
 //! The printed form of a plan.
 
-use super::{Access, Expression, Kernel, Layout, Place, Plan, Source, Stage, Step, Store, Term};
+use super::{Access, Expression, Kernel, Layout, Place, Plan, Source, Stage, Step, Store, Term, Window};
+use crate::axis::Axis;
 use std::fmt;
 
 fn list<T: fmt::Display>(items: impl IntoIterator<Item = T>) -> String {
@@ -11,12 +12,26 @@ fn sized<A: fmt::Display>(axes: &[(A, usize)]) -> String {
     list(axes.iter().map(|(axis, size)| format!("{axis}={size}")))
 }
 
+/// The loops around a contraction, and the window that its operand is read through.
+fn around(loops: &[(Axis, usize)], window: Option<&Window>) -> String {
+    let mut text = String::new();
+    if !loops.is_empty() {
+        text += &format!(" over [{}]", sized(loops));
+    }
+    if let Some(window) = window {
+        let taps: Vec<_> = window.taps.iter().map(|tap| (tap.axis, tap.size)).collect();
+        text += &format!(", window b{} of [{}] in {} blocks", window.source.0, sized(&taps), window.blocks());
+    }
+    text
+}
+
 impl fmt::Display for Layout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Layout::Panels { rows, features } => write!(f, "panels [{}][{}]", sized(rows), sized(features)),
             Layout::Plain(shape) => write!(f, "plain {shape}"),
-            Layout::Strips { n, k } => write!(f, "strips [{n}][{k}]"),
+            Layout::Strips { matrices: 1, n, k } => write!(f, "strips [{n}][{k}]"),
+            Layout::Strips { matrices, n, k } => write!(f, "strips {matrices} × [{n}][{k}]"),
             Layout::Partials { elements, chunks } => write!(f, "partials {chunks} × {elements}"),
         }
     }
@@ -128,11 +143,12 @@ impl fmt::Display for Stage {
             Stage::Scatter { loops, body, index, update, target, size, .. } => {
                 writeln!(f, "    scatter {target} at v{index} of {size} += v{update} over [{}]\n{body}", sized(loops))
             }
-            Stage::Contract { weights, n, k, x, c, .. } => {
-                writeln!(f, "    contract {c} = b{} · {x}, n={n} k={k}", weights.0)
+            Stage::Contract { loops, weights, n, k, x, c, window, .. } => {
+                writeln!(f, "    contract {c} = b{} · {x}, n={n} k={k}{}", weights.0, around(loops, window.as_ref()))
             }
-            Stage::AccumulateContract { g, n, x, k, target, .. } => {
-                writeln!(f, "    accumulate b{} += {g} · {x} over rows, n={n} k={k}", target.0)
+            Stage::AccumulateContract { loops, g, n, x, k, target, window, .. } => {
+                let around = around(loops, window.as_ref());
+                writeln!(f, "    accumulate b{} += {g} · {x} over rows, n={n} k={k}{around}", target.0)
             }
             Stage::AccumulateReduce { loops, over, combine, body, term, target, .. } => {
                 let (loops, over) = (sized(loops), sized(over));
@@ -186,8 +202,13 @@ impl fmt::Display for Plan {
         }
         for step in &self.steps {
             match step {
-                Step::Pack { source, target, n_offsets, k_offsets } => {
-                    writeln!(f, "  pack b{} = b{}, n={} k={}", target.0, source.0, n_offsets.len(), k_offsets.len())?
+                Step::Pack { source, target, m_offsets, n_offsets, k_offsets } => {
+                    let (n, k) = (n_offsets.len(), k_offsets.len());
+                    write!(f, "  pack b{} = b{}, n={n} k={k}", target.0, source.0)?;
+                    match m_offsets.len() {
+                        1 => writeln!(f)?,
+                        matrices => writeln!(f, ", {matrices} matrices")?,
+                    }
                 }
                 Step::Kernel(kernel) => write!(f, "{kernel}")?,
                 Step::Combine { source, target, combine, chunks, .. } => {

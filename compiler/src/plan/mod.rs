@@ -32,6 +32,7 @@ mod rows;
 mod stage;
 mod stages;
 mod verify;
+mod window;
 
 pub use access::{Access, Source};
 pub use cluster::Fusion;
@@ -106,8 +107,8 @@ pub enum Layout {
     Panels { rows: Vec<(Axis, usize)>, features: Vec<(Axis, usize)> },
     /// Row-major in the order of the axes.
     Plain(Shape),
-    /// Weights in strips for the micro-kernels: `[strip][k][height]`.
-    Strips { n: usize, k: usize },
+    /// Weights in strips for the micro-kernels: `[matrix][strip][k][height]`.
+    Strips { matrices: usize, n: usize, k: usize },
     /// One partial result a chunk: `elements` of it.
     Partials { elements: usize, chunks: usize },
 }
@@ -122,7 +123,7 @@ impl Layout {
                 rows.next_multiple_of(LANES) * features
             }
             Layout::Plain(shape) => shape.elements().next_multiple_of(LANES),
-            Layout::Strips { n, k } => (n * k).next_multiple_of(LANES),
+            Layout::Strips { matrices, n, k } => (matrices * n * k).next_multiple_of(LANES),
             Layout::Partials { elements, chunks } => elements.next_multiple_of(LANES) * chunks,
         }
     }
@@ -177,8 +178,8 @@ pub struct Plan {
 /// One parallel loop of a program.
 #[derive(Clone, Debug)]
 pub enum Step {
-    /// Weights into strips: element (n, k) is `source[n_offsets[n] + k_offsets[k]]`.
-    Pack { source: BufferId, target: BufferId, n_offsets: Vec<u32>, k_offsets: Vec<u32> },
+    /// Weights into strips: element (n, k) of matrix m is `source[m_offsets[m] + n_offsets[n] + k_offsets[k]]`.
+    Pack { source: BufferId, target: BufferId, m_offsets: Vec<u32>, n_offsets: Vec<u32>, k_offsets: Vec<u32> },
     /// Stages over rows.
     Kernel(Kernel),
     /// Partial results into one: element i is the combination of `source[chunk][i]`, in order.
@@ -186,12 +187,13 @@ pub enum Step {
 }
 
 /// How the elements of a partial result lie, compared with the final one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Arrangement {
     /// In the same order.
     Same { elements: usize },
-    /// `[k panel][n][LANES]`, finally `[n][k]`, or `[k][n]` when `transposed`.
-    Panels { n: usize, k: usize, transposed: bool },
+    /// `[matrix][block][k panel][n][LANES]`, each block holding `block` of the k; element (n, k) of matrix m is finally
+    /// at `m_offsets[m] + n_offsets[n] + k_offsets[k]`.
+    Panels { block: usize, m_offsets: Vec<u32>, n_offsets: Vec<u32>, k_offsets: Vec<u32> },
 }
 
 /// Stages over the tiles of some rows.
@@ -277,6 +279,68 @@ pub struct Store {
     pub add: bool,
 }
 
+/// A stored value read along rows other than its own: each row of the kernel meets the stored rows around it (the taps of
+/// a convolution), and zeros outside of the stored value.
+///
+/// The position along the i-th row axis is `index · hop + start + Σ tap · step`; where it is outside of `low .. high` the
+/// value is zero.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Window {
+    /// The stored value.
+    pub source: BufferId,
+    /// Words from panel to panel where it is stored as panels; 0 where it is row-major.
+    pub panel: usize,
+    /// Words before the first feature.
+    pub offset: isize,
+    /// One for each row axis of the kernel, in order.
+    pub rows: Vec<RowWindow>,
+    /// The taps, the outermost first; the first `outer` of them are outside of a block.
+    pub taps: Vec<Tap>,
+    /// How many of the taps are outside of a block.
+    pub outer: usize,
+    /// The other summed axes, inside of the taps, with their sizes and strides in words.
+    pub features: Vec<(Axis, usize, isize)>,
+    /// Strides in words of the stage's loops.
+    pub strides: Vec<(Axis, isize)>,
+}
+
+/// Where along one axis of a stored value a row of a kernel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RowWindow {
+    /// Steps from one row of the kernel to the next.
+    pub hop: isize,
+    /// The position of row 0 and tap 0.
+    pub start: isize,
+    /// The first position that is not zero.
+    pub low: isize,
+    /// The position after the last one that is not zero.
+    pub high: isize,
+    /// Positions that read the same element: more than one where a value is enlarged by repetition.
+    pub divide: isize,
+    /// Rows from one element to the next where the value is stored as panels, words where it is row-major.
+    pub unit: isize,
+}
+
+/// A summed axis that moves along a row axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// The axis.
+    pub axis: Axis,
+    /// How many taps.
+    pub size: usize,
+    /// The row axis, by its number.
+    pub row: usize,
+    /// Positions from one tap to the next.
+    pub step: isize,
+}
+
+impl Window {
+    /// Taps outside of a block, all together.
+    pub fn blocks(&self) -> usize {
+        self.taps[..self.outer].iter().map(|tap| tap.size).product()
+    }
+}
+
 /// One step on a tile. Axes of loops and accesses are feature axes.
 #[derive(Clone, Debug)]
 pub enum Stage {
@@ -325,11 +389,23 @@ pub enum Stage {
         stride: isize,
         size: usize,
     },
-    /// `c[n][row] = Σₖ w[n][k] · x[k][row]` by micro-kernels.
-    Contract { weights: BufferId, n: usize, k: usize, x: Access, x_stride: usize, c: Access, c_stride: usize },
-    /// `partial[n][k] += Σ_row g[n][row] · x[k][row]`, the partial result as panels of k. `strips` and
-    /// `turned` are tile memory for the packed operands.
+    /// `c[n][row] = Σₖ w[n][k] · x[k][row]` by micro-kernels, with a matrix of weights for each index of the loops. With a
+    /// window, `x` is tile memory that is filled from it, a block of the k at a time.
+    Contract {
+        loops: Vec<Loop>,
+        weights: BufferId,
+        n: usize,
+        k: usize,
+        x: Access,
+        x_stride: usize,
+        c: Access,
+        c_stride: usize,
+        window: Option<Window>,
+    },
+    /// `partial[n][k] += Σ_row g[n][row] · x[k][row]` for each index of the loops, the partial result as panels of k.
+    /// `strips` and `turned` are tile memory for the packed operands. A window is read as in [`Stage::Contract`].
     AccumulateContract {
+        loops: Vec<Loop>,
         g: Access,
         g_stride: usize,
         n: usize,
@@ -339,6 +415,7 @@ pub enum Stage {
         strips: Source,
         turned: Source,
         target: BufferId,
+        window: Option<Window>,
     },
     /// `partial[feature…] = combine(partial[feature…], over rows and inner features of the body)`.
     AccumulateReduce {

@@ -8,6 +8,7 @@ use crate::{
     axis::{Axis, Shape},
     graph::{Graph, NodeId, Op, ScalarOp},
 };
+use super::window::is_folded;
 use rustc_hash::FxHashMap;
 
 /// Whether a node is a view that costs nothing: its readers address its operand instead.
@@ -31,7 +32,7 @@ pub(super) fn is_inlined(graph: &Graph, node: NodeId) -> bool {
 /// Whether a node is computed by a kernel as a value of its own.
 pub(super) fn is_computed(graph: &Graph, node: NodeId) -> bool {
     let op = graph.op(node);
-    !is_transparent(op) && !is_leaf(op) && !is_inlined(graph, node)
+    !is_transparent(op) && !is_leaf(op) && !is_inlined(graph, node) && !is_folded(graph, node)
 }
 
 /// What a node reads through views: the node that holds the value, and the views from it outwards.
@@ -44,7 +45,7 @@ pub(super) struct Path {
 pub(super) fn path(graph: &Graph, node: NodeId) -> Path {
     let mut views = Vec::new();
     let mut base = node;
-    while is_transparent(graph.op(base)) {
+    while is_transparent(graph.op(base)) || is_folded(graph, base) {
         views.push(base);
         base = graph.operands(base)[0];
     }
@@ -63,9 +64,12 @@ pub(super) fn rows_through(graph: &Graph, path: &Path, rows: &[Axis]) -> Option<
                     *row = pairs.iter().find(|(from, _)| from == row).map_or(*row, |(_, to)| *to);
                 }
             }
-            Op::Split { axis, .. } | Op::Slice { axis, .. } | Op::Window { axis, .. } if rows.contains(axis) => {
+            Op::Split { axis, .. } | Op::Slice { axis, .. } | Op::Window { axis, .. } | Op::Pad { axis, .. }
+                if rows.contains(axis) =>
+            {
                 return None;
             }
+            Op::Merge { axes, .. } if axes.iter().any(|axis| rows.contains(axis)) => return None,
             _ => {}
         }
     }
@@ -80,7 +84,12 @@ fn rows_before(graph: &Graph, view: NodeId, rows: &[Axis]) -> Option<Vec<Axis>> 
         ),
         Op::Split { into, .. } if into.iter().any(|(axis, _)| rows.contains(axis)) => None,
         Op::Slice { axis, .. } if rows.contains(axis) => None,
-        Op::Window { position, tap, .. } if rows.contains(position) || rows.contains(tap) => None,
+        // The rows of a convolution would like what they read to be stored along the same rows.
+        Op::Window { axis, position, tap, .. } if !rows.contains(tap) => {
+            Some(rows.iter().map(|row| if row == position { *axis } else { *row }).collect())
+        }
+        Op::Window { .. } => None,
+        Op::Merge { axes, into } => Some(rows.iter().map(|row| if row == into { axes[0] } else { *row }).collect()),
         Op::Spread(shape) if shape.axes().any(|axis| rows.contains(&axis)) => None,
         _ => Some(rows.to_vec()),
     }
@@ -122,6 +131,11 @@ pub(super) enum Contraction {
 pub(super) struct AxisOrder(FxHashMap<Axis, usize>);
 
 impl AxisOrder {
+    /// No order: axes stay as they come.
+    pub fn none() -> AxisOrder {
+        AxisOrder(FxHashMap::default())
+    }
+
     pub fn of(graph: &Graph) -> AxisOrder {
         let mut order = FxHashMap::default();
         let (inputs, others): (Vec<NodeId>, Vec<NodeId>) =
@@ -142,19 +156,44 @@ impl AxisOrder {
     }
 }
 
+/// The axes that both operands of a contraction have and that are not summed: there is one product for each of their
+/// elements.
+pub(super) fn batch_axes(graph: &Graph, node: NodeId) -> Vec<(Axis, usize)> {
+    let Op::Contract { over } = graph.op(node) else { return Vec::new() };
+    let operands = graph.operands(node);
+    let (first, second) = (graph.shape(operands[0]), graph.shape(operands[1]));
+    first.iter().filter(|(axis, _)| second.contains(*axis) && !over.contains(axis)).collect()
+}
+
+/// Rows that are worth a product of matrices each, where there is one for each element of some axes: with fewer, the
+/// same sums are computed for all these elements at a time.
+const LEAST_ROWS: usize = 8;
+
 /// Chooses the way a contraction is computed, by its sizes.
 pub(super) fn contraction(graph: &Graph, node: NodeId, order: &AxisOrder) -> Contraction {
     let Op::Contract { over } = graph.op(node) else { return Contraction::General };
     let operands = graph.operands(node);
-    let shapes: Vec<&Shape> = operands.iter().map(|id| graph.shape(*id)).collect();
-    let free: Vec<Shape> = shapes.iter().map(|shape| shape.without(over)).collect();
-    let batched = free[0].axes().any(|axis| free[1].contains(axis));
-    if batched || over.is_empty() || operands[0] == operands[1] || graph.ty(node).dtype != crate::graph::DType::F32 {
+    if over.is_empty() || operands[0] == operands[1] || graph.ty(node).dtype != crate::graph::DType::F32 {
         return Contraction::General;
     }
+    let shapes: Vec<&Shape> = operands.iter().map(|id| graph.shape(*id)).collect();
+    let batch: Vec<Axis> = batch_axes(graph, node).into_iter().map(|(axis, _)| axis).collect();
+    let free: Vec<Shape> = shapes.iter().map(|shape| shape.without(over).without(&batch)).collect();
     let depth: usize = over.iter().filter_map(|axis| shapes[0].size(*axis)).product();
     let sizes = [free[0].elements(), free[1].elements()];
-    if depth > sizes[0].max(sizes[1]) {
+    if !batch.is_empty() {
+        let mut sizes = [sizes[0], sizes[1], depth];
+        sizes.sort_unstable();
+        if sizes[2] < LEAST_ROWS || sizes[1] < 4 || sizes[0] < 2 {
+            return Contraction::General;
+        }
+    }
+    // A convolution's taps move along rows that are summed: the gradient of its weights.
+    let moves = |operand: NodeId| {
+        path_views(graph, operand).any(|view| matches!(graph.op(view), Op::Window { position, .. } if over.contains(position)))
+    };
+    let windowed = operands.iter().any(|operand| moves(*operand));
+    if depth > sizes[0].max(sizes[1]) || windowed && depth >= super::LANES {
         return Contraction::Accumulate { rows: order.sorted(over.iter().copied()) };
     }
     let stored = |i: usize| matches!(graph.op(path(graph, operands[i]).base), Op::Parameter(_));
@@ -164,6 +203,12 @@ pub(super) fn contraction(graph: &Graph, node: NodeId, order: &AxisOrder) -> Con
         std::cmp::Ordering::Equal => usize::from(stored(0)),
     };
     Contraction::Rows { x, rows: order.sorted(free[x].axes()) }
+}
+
+/// The transparent views directly behind a node.
+fn path_views(graph: &Graph, node: NodeId) -> impl Iterator<Item = NodeId> {
+    let view = |node: NodeId| is_transparent(graph.op(node)).then_some(node);
+    std::iter::successors(view(node), move |node| view(graph.operands(*node)[0]))
 }
 
 /// Whether a reduction is a sum over rows rather than over features.
@@ -190,7 +235,7 @@ impl Demands {
         for node in graph.topological().into_iter().rev() {
             let op = graph.op(node);
             for (position, operand) in graph.operands(node).into_iter().enumerate() {
-                let wish = if is_transparent(op) {
+                let wish = if is_transparent(op) || is_folded(graph, node) {
                     demands.rows(node).and_then(|rows| rows_before(graph, node, rows))
                 } else {
                     demands.wish(graph, node, position, order)

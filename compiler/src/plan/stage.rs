@@ -1,6 +1,6 @@
 //! What a stage touches: its accesses, its stored values.
 
-use super::{Access, BufferId, Expression, Source, Stage, Step, Term};
+use super::{Access, BufferId, Expression, Source, Stage, Step, Term, Window};
 
 impl Expression {
     fn accesses(&self) -> impl Iterator<Item = &Access> {
@@ -23,6 +23,13 @@ impl Expression {
     }
 }
 
+impl Window {
+    /// The stored value.
+    fn source(&self) -> Source {
+        Source::Buffer(self.source)
+    }
+}
+
 impl Stage {
     /// What the stage reads inside the kernel. What it adds to is not among it.
     pub fn reads(&self) -> Vec<Source> {
@@ -38,8 +45,12 @@ impl Stage {
             | Stage::Scatter { body, .. }
             | Stage::AccumulateReduce { body, .. }
             | Stage::AccumulateScatter { body, .. } => body.sources(),
-            Stage::Contract { weights, x, .. } => vec![Source::Buffer(*weights), x.source],
-            Stage::AccumulateContract { g, x, .. } => vec![g.source, x.source],
+            Stage::Contract { weights, x, window, .. } => {
+                vec![Source::Buffer(*weights), window.as_ref().map_or(x.source, Window::source)]
+            }
+            Stage::AccumulateContract { g, x, window, .. } => {
+                vec![g.source, window.as_ref().map_or(x.source, Window::source)]
+            }
         }
     }
 
@@ -55,9 +66,12 @@ impl Stage {
             Stage::Reduce { store, .. } | Stage::ArgReduce { store, .. } | Stage::Scan { store, .. } => {
                 vec![store.target.source]
             }
-            Stage::Contract { c, .. } => vec![c.source],
-            Stage::AccumulateContract { strips, turned, target, .. } => {
-                vec![*strips, *turned, Source::Buffer(*target)]
+            Stage::Contract { c, x, window, .. } => {
+                std::iter::once(c.source).chain(window.as_ref().map(|_| x.source)).collect()
+            }
+            Stage::AccumulateContract { strips, turned, target, x, window, .. } => {
+                let own = [*strips, *turned, Source::Buffer(*target)];
+                own.into_iter().chain(window.as_ref().map(|_| x.source)).collect()
             }
             Stage::AccumulateReduce { target, .. } | Stage::AccumulateScatter { target, .. } => {
                 vec![Source::Buffer(*target)]

@@ -198,7 +198,7 @@ impl Cpu {
         let pieces = |step: usize| match &plan.steps[step] {
             Step::Pack { .. } => packs[step].as_ref().map_or(0, |matrix| matrix.pieces(compiled.micro)),
             Step::Kernel(kernel) => kernel_pieces(kernel, threads),
-            Step::Combine { arrangement, .. } => combine::pieces(*arrangement),
+            Step::Combine { arrangement, .. } => combine::pieces(arrangement),
         };
         let work = |step: usize, piece: usize, thread: usize| match &plan.steps[step] {
             Step::Pack { source, target, .. } => {
@@ -220,7 +220,7 @@ impl Cpu {
             }
             Step::Combine { source, target, combine, chunks, arrangement } => {
                 let how = (*combine, plan.buffers[target.0 as usize].dtype);
-                combine::combine(piece, table.at(*source), table.at(*target), how, *chunks, *arrangement);
+                combine::combine(piece, table.at(*source), table.at(*target), how, *chunks, arrangement);
             }
         };
         let started = Instant::now();

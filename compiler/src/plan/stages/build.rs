@@ -350,29 +350,37 @@ impl<'p, 'g> Builder<'p, 'g> {
         target
     }
 
-    /// An operand as lanes whose `axes`, read as one in the given order, have one stride: copied into
-    /// tile memory when it is not so already. Gives the access and that stride.
-    pub fn column(&mut self, operand: NodeId, rows: &[Axis], axes: &[(Axis, usize)]) -> (Access, usize) {
+    /// An operand as lanes whose `axes`, read as one in the given order, have one stride, for each index of some
+    /// `loops`: copied into tile memory when it is not so already. Gives the access and that stride.
+    pub fn column(
+        &mut self,
+        operand: NodeId,
+        rows: &[Axis],
+        loops: &[(Axis, usize)],
+        axes: &[(Axis, usize)],
+    ) -> (Access, usize) {
         let access = self.access(operand, rows);
-        let strided =
-            Strided { offset: 0, axes: axes.iter().map(|(axis, size)| (*axis, *size, access.stride(*axis))).collect() };
-        let names: Vec<Axis> = axes.iter().map(|(axis, _)| *axis).collect();
         if access.lanes
-            && let Some((_, stride)) = strided.merged(&names)
-            && stride > 0
+            && let Some(stride) = access.merged(axes)
         {
-            return (access, stride as usize);
+            return (access, stride);
         }
         let mut body = Body::default();
         let term = self.operand(&mut body, operand, rows);
         let lanes = LANES * words(self.dtype(operand));
-        let dense = Strided::dense(axes.iter().copied(), lanes as isize);
-        let panel_stride = product(axes) * lanes;
-        let home = Home { source: self.tile(panel_stride), panel_stride, strided: dense.clone() };
-        let target = home.access(&dense);
+        let loops = [loops, axes].concat();
+        let target = self.apart(&loops, lanes);
         let stores = vec![Store { term, target: target.clone(), add: false }];
-        self.stages.push(Stage::Map { loops: axes.to_vec(), body: body.expression, stores });
+        self.stages.push(Stage::Map { loops, body: body.expression, stores });
         (target, lanes)
+    }
+
+    /// New tile memory for features in the given order, `lanes` words each.
+    pub fn apart(&mut self, features: &[(Axis, usize)], lanes: usize) -> Access {
+        let dense = Strided::dense(features.iter().copied(), lanes as isize);
+        let panel_stride = product(features) * lanes;
+        let home = Home { source: self.tile(panel_stride), panel_stride, strided: dense.clone() };
+        home.access(&dense)
     }
 
     /// The partial results of an accumulating member.
@@ -401,7 +409,7 @@ impl<'p, 'g> Builder<'p, 'g> {
     /// Elements of the largest matrix of weights that the kernel multiplies by.
     fn largest_matrix(&self) -> usize {
         let of = |stage: &Stage| match stage {
-            Stage::Contract { n, k, .. } => n * k,
+            Stage::Contract { loops, n, k, .. } => product(loops) * n * k,
             _ => 0,
         };
         self.stages.iter().map(of).max().unwrap_or(0)

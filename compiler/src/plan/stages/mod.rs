@@ -10,6 +10,7 @@ use super::{
     cluster::Clusters,
     memory::{self, Interval},
     rows::{AxisOrder, Contraction, Path, contraction, is_computed, path, rows_through},
+    window::window,
     words,
 };
 use crate::{
@@ -39,7 +40,7 @@ pub(super) struct Planner<'g> {
     /// The buffer of each stored node.
     pub stored: FxHashMap<NodeId, BufferId>,
     /// Strips already packed: (source, offsets) to buffer.
-    pub packed: FxHashMap<(BufferId, Vec<u32>, Vec<u32>), BufferId>,
+    pub packed: FxHashMap<(BufferId, Vec<u32>, Vec<u32>, Vec<u32>), BufferId>,
     /// Maps so cheap that a reader in another kernel computes them again.
     pub recomputed: FxHashSet<NodeId>,
     /// Layouts of the computed nodes that leave their kernel.
@@ -149,6 +150,11 @@ impl<'g> Planner<'g> {
         {
             return false;
         }
+        if let Some((base, reach, bases)) = window(self.graph, reader, position, &self.clusters.rows_at[&reader]) {
+            // Panels of the same rows: what a row reads is around it.
+            let along = bases.iter().map(|at| reach.bases[*at].axis);
+            return self.clusters.rows_at.get(&base).is_some_and(|rows| along.eq(rows.iter().copied()));
+        }
         if matches!(self.graph.op(reader), Op::Gather { .. }) && position == 0 {
             return false;
         }
@@ -163,7 +169,6 @@ impl<'g> Planner<'g> {
         let features = || shape.iter().filter(|(axis, _)| !rows.contains(axis));
         if accumulating {
             let order = self.order_of_readers(node).unwrap_or_else(|| shape.clone());
-            let order = self.separated(node, &order).unwrap_or(order);
             self.layouts.insert(node, Layout::Plain(order));
         } else if panels && features().next().is_some() {
             let sized = rows.iter().filter_map(|axis| Some((*axis, shape.size(*axis)?))).collect();
@@ -173,17 +178,6 @@ impl<'g> Planner<'g> {
             let ordered = rows.iter().filter_map(|axis| Some((*axis, shape.size(*axis)?))).chain(features());
             self.layouts.insert(node, Layout::Plain(Shape::new(ordered)));
         }
-    }
-
-    /// For a contraction, an order that keeps the axes of each operand together, if `order` does not.
-    fn separated(&self, node: NodeId, order: &Shape) -> Option<Shape> {
-        let graph = self.graph;
-        let Op::Contract { over } = graph.op(node) else { return None };
-        let free: Vec<Shape> = graph.operands(node).iter().map(|id| graph.shape(*id).without(over)).collect();
-        let side = |axis: Axis| usize::from(free[1].contains(axis));
-        let sides: Vec<usize> = order.axes().map(side).collect();
-        let changes = sides.windows(2).filter(|pair| pair[0] != pair[1]).count();
-        (changes > 1).then(|| Shape::new(free.iter().flat_map(|shape| shape.iter())))
     }
 
     /// The storage order of a parameter that a map reads together with `node`: the natural order of

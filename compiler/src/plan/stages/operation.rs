@@ -5,9 +5,10 @@ use crate::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
     plan::{
-        Access, Arrangement, BufferId, LANES, Layout, Place, Stage, Step, Store, Term,
+        Access, Arrangement, BufferId, LANES, Layout, Place, RowWindow, Stage, Step, Store, Tap, Term, Window,
         access::Strided,
-        rows::{Contraction, contraction, path},
+        rows::{Contraction, batch_axes, contraction, path},
+        window::window,
         words,
     },
 };
@@ -156,7 +157,7 @@ impl Builder<'_, '_> {
             return access;
         }
         let loops = self.features_of(operand, rows);
-        self.column(operand, rows, &loops).0
+        self.column(operand, rows, &[], &loops).0
     }
 
     /// Writes an operand into a part of the target along one axis.
@@ -281,7 +282,7 @@ impl Builder<'_, '_> {
         let operands = graph.operands(node);
         match contraction(graph, node, &self.planner.axes) {
             Contraction::Rows { x, rows: own } if own == rows => {
-                self.contract_rows(node, operands[x], operands[1 - x], over, rows);
+                self.contract_rows(node, (x, 1 - x), over, rows);
             }
             Contraction::Accumulate { rows: own } if own == rows => self.contract_accumulate(node, rows),
             _ => {
@@ -297,47 +298,138 @@ impl Builder<'_, '_> {
         self.flops += 2.0 * graph.shape(node).elements() as f64 * depth as f64;
     }
 
-    fn contract_rows(&mut self, node: NodeId, x: NodeId, weights: NodeId, over: &[Axis], rows: &[Axis]) {
+    fn contract_rows(&mut self, node: NodeId, (x, weights): (usize, usize), over: &[Axis], rows: &[Axis]) {
         self.flush();
-        // The order of k is that of x in memory, so that it can be walked with one stride.
-        let seen = self.access(x, rows);
-        let mut depth = self.sizes(x, over);
-        depth.sort_by_key(|(axis, _)| std::cmp::Reverse(seen.stride(*axis)));
-        let (x, x_stride) = self.column(x, rows, &depth);
-        let outputs = self.features(node);
-        let packed = self.pack(weights, &outputs, &depth);
+        let graph = self.planner.graph;
+        let operands = graph.operands(node);
+        let loops = batch_axes(graph, node);
+        let lanes = match self.window(node, x, over, rows, &loops) {
+            Some(lanes) => lanes,
+            None => {
+                // The order of k is that of x in memory, so that it can be walked with one stride.
+                let seen = self.access(operands[x], rows);
+                let mut depth = self.sizes(operands[x], over);
+                depth.sort_by_key(|(axis, _)| std::cmp::Reverse(seen.stride(*axis)));
+                let (x, stride) = self.column(operands[x], rows, &loops, &depth);
+                Lanes { x, stride, depth, window: None }
+            }
+        };
+        let outputs: Vec<_> = self.features(node).into_iter().filter(|entry| !loops.contains(entry)).collect();
+        let packed = self.pack(operands[weights], &loops, &outputs, &lanes.depth);
         let mut saves = Vec::new();
-        let c = self.settle(node, &mut saves);
-        let (n, k) = (product(&outputs), product(&depth));
-        self.stages.push(Stage::Contract { weights: packed, n, k, x, x_stride, c, c_stride: LANES });
+        let target = self.settle(node, &mut saves);
+        let (n, k) = (product(&outputs), product(&lanes.depth));
+        // Outputs that other loops stand between are written apart and then put there.
+        let (c, c_stride, copy) = match target.merged(&outputs) {
+            Some(stride) => (target, stride, None),
+            None => {
+                let features = [&loops[..], &outputs].concat();
+                let apart = self.apart(&features, LANES);
+                (apart.clone(), LANES, Some((features, apart, target)))
+            }
+        };
+        let Lanes { x, stride: x_stride, window, .. } = lanes;
+        self.stages.push(Stage::Contract { loops, weights: packed, n, k, x, x_stride, c, c_stride, window });
+        if let Some((loops, from, target)) = copy {
+            let mut body = Body::default();
+            let term = body.push(Term::Load(from, DType::F32));
+            let stores = vec![Store { term, target, add: false }];
+            self.stages.push(Stage::Map { loops, body: body.expression, stores });
+        }
         self.stages.append(&mut saves);
     }
 
-    /// Weights in strips, packed by a step before this kernel.
-    fn pack(&mut self, weights: NodeId, n: &[(Axis, usize)], k: &[(Axis, usize)]) -> BufferId {
+    /// The lanes of a contraction read through a window, if that is how they are read; `summed` are the axes that are
+    /// not loops.
+    fn window(
+        &mut self,
+        node: NodeId,
+        position: usize,
+        summed: &[Axis],
+        rows: &[Axis],
+        loops: &[(Axis, usize)],
+    ) -> Option<Lanes> {
+        let (base, reach, bases) = window(self.planner.graph, node, position, rows)?;
+        let source = self.planner.buffer(base);
+        // The value as it lies: as panels of rows, or row-major.
+        let (panel, lie) = match &self.planner.buffers[source.0 as usize].layout {
+            Layout::Panels { rows, features } => {
+                let inside = Strided::dense(features.iter().copied(), LANES as isize);
+                let rows = Strided::dense(rows.iter().copied(), 1);
+                let axes = [rows.axes, inside.axes].concat();
+                (product(features) * LANES, Strided { offset: 0, axes })
+            }
+            Layout::Plain(shape) => (0, Strided::dense(shape.iter(), 1)),
+            other => unreachable!("a window into {other}"),
+        };
+        let unit = |base: usize| lie.get(reach.bases[base].axis).map_or(0, |(_, stride)| stride);
+        let mut offset = 0;
+        for (i, base) in reach.bases.iter().enumerate().filter(|(i, _)| !bases.contains(i)) {
+            offset += base.start * unit(i);
+        }
+        let stride = |axis: Axis| reach.get(axis).map_or(0, |m| m.base.map_or(0, |base| m.step * unit(base)));
+        let rows_of = |(row, base): (&Axis, &usize)| {
+            let entry = reach.bases[*base];
+            RowWindow {
+                hop: reach.get(*row).map_or(0, |m| m.step),
+                start: entry.start,
+                low: entry.low,
+                high: entry.high,
+                divide: entry.divide,
+                unit: unit(*base),
+            }
+        };
+        let row_windows: Vec<RowWindow> = rows.iter().zip(&bases).map(rows_of).collect();
+        let operand = self.planner.graph.operands(node)[position];
+        let (mut taps, mut features) = (Vec::new(), Vec::new());
+        for (axis, size) in self.sizes(operand, summed) {
+            let entry = reach.get(axis);
+            match entry.and_then(|m| bases.iter().position(|base| m.base == Some(*base))) {
+                Some(row) => taps.push(Tap { axis, size, row, step: entry.map_or(0, |m| m.step) }),
+                None => features.push((axis, size, stride(axis))),
+            }
+        }
+        taps.sort_by_key(|tap| tap.row);
+        features.sort_by_key(|(.., stride)| std::cmp::Reverse(*stride));
+        let depth: Vec<(Axis, usize)> = (taps.iter().map(|tap| (tap.axis, tap.size)))
+            .chain(features.iter().map(|(axis, size, _)| (*axis, *size)))
+            .collect();
+        let mut outer = 0;
+        while outer < taps.len() && product(&depth[outer..]) > BLOCK {
+            outer += 1;
+        }
+        let x = self.apart(&depth[outer..], LANES);
+        let strides = loops.iter().map(|(axis, _)| (*axis, stride(*axis))).collect();
+        let window = Window { source, panel, offset, rows: row_windows, taps, outer, features, strides };
+        Some(Lanes { x, stride: LANES, depth, window: Some(window) })
+    }
+
+    /// Weights in strips, packed by a step before this kernel: a matrix `[n][k]` for each index of the loops.
+    fn pack(
+        &mut self,
+        weights: NodeId,
+        loops: &[(Axis, usize)],
+        n: &[(Axis, usize)],
+        k: &[(Axis, usize)],
+    ) -> BufferId {
         let path = path(self.planner.graph, weights);
         let (source, strided) = self.planner.plain(&path);
-        let offsets = |axes: &[(Axis, usize)], start: isize| {
-            let mut offsets = vec![start];
-            for (axis, size) in axes {
-                let stride = strided.get(*axis).map_or(0, |(_, stride)| stride);
-                offsets = offsets
-                    .into_iter()
-                    .flat_map(|offset| (0..*size as isize).map(move |i| offset + i * stride))
-                    .collect();
-            }
-            offsets.into_iter().map(|offset| offset as u32).collect::<Vec<u32>>()
-        };
-        let (n_offsets, k_offsets) = (offsets(n, strided.offset), offsets(k, 0));
-        let key = (source, n_offsets.clone(), k_offsets.clone());
+        let stride = |axis: Axis| strided.get(axis).map_or(0, |(_, stride)| stride);
+        let (mut m_offsets, m_low) = offsets(loops, stride);
+        let (n_offsets, n_low) = offsets(n, stride);
+        let (k_offsets, k_low) = offsets(k, stride);
+        // Axes that are read backwards start at their end.
+        let start = (strided.offset + m_low + n_low + k_low) as u32;
+        m_offsets.iter_mut().for_each(|offset| *offset += start);
+        let key = (source, m_offsets.clone(), n_offsets.clone(), k_offsets.clone());
         if let Some(target) = self.planner.packed.get(&key) {
             return *target;
         }
         let name = format!("{} (packed)", self.planner.buffers[source.0 as usize].name);
-        let layout = Layout::Strips { n: product(n), k: product(k) };
+        let layout = Layout::Strips { matrices: product(loops), n: product(n), k: product(k) };
         let target = self.planner.add_buffer(name, DType::F32, layout, Place::Arena(0));
         self.planner.packed.insert(key, target);
-        self.planner.steps.push(Step::Pack { source, target, n_offsets, k_offsets });
+        self.planner.steps.push(Step::Pack { source, target, m_offsets, n_offsets, k_offsets });
         target
     }
 
@@ -345,29 +437,80 @@ impl Builder<'_, '_> {
         self.flush();
         let graph = self.planner.graph;
         let operands = graph.operands(node);
-        let free: Vec<Vec<(Axis, usize)>> = operands.iter().map(|id| self.features_of(*id, rows)).collect();
+        let loops = batch_axes(graph, node);
         let order = self.stored_order(node);
-        // Rows of the stored result are n where its order allows, else the other way round.
-        let starts = |axes: &[(Axis, usize)]| axes.iter().zip(order.axes()).all(|((a, _), b)| *a == b);
-        let first = usize::from(!starts(&free[0]) && starts(&free[1]));
-        let by_order = |axes: &[(Axis, usize)]| -> Vec<(Axis, usize)> {
-            order.iter().filter(|entry| axes.contains(entry)).collect()
+        let by_order = |operand: NodeId| -> Vec<(Axis, usize)> {
+            let own = graph.shape(operand);
+            order.iter().filter(|entry| own.contains(entry.0) && !loops.contains(entry)).collect()
         };
-        let (outer, inner) = (by_order(&free[first]), by_order(&free[1 - first]));
-        // The wider side becomes lanes.
-        let transposed = product(&outer) > product(&inner) && product(&inner) < LANES;
-        let (n_axes, k_axes, g, x) = if transposed {
-            (inner, outer, operands[1 - first], operands[first])
-        } else {
-            (outer, inner, operands[first], operands[1 - first])
-        };
-        let (g, g_stride) = self.column(g, rows, &n_axes);
-        let (x, x_stride) = self.column(x, rows, &k_axes);
-        let (n, k) = (product(&n_axes), product(&k_axes));
+        let free = [by_order(operands[0]), by_order(operands[1])];
+        // What is read through a window is the lanes; else the operand whose axes are stored last, or the wider one
+        // if that one is narrow.
+        let leads = |axes: &[(Axis, usize)]| axes.first().is_some_and(|first| order.iter().find(|e| !loops.contains(e)) == Some(*first));
+        let first = usize::from(!leads(&free[0]) && leads(&free[1]));
+        let narrow = product(&free[first]) > product(&free[1 - first]) && product(&free[1 - first]) < LANES;
+        let wanted = if narrow { first } else { 1 - first };
+        let axes = |position: usize| free[position].iter().map(|(axis, _)| *axis).collect::<Vec<_>>();
+        let windowed = [wanted, 1 - wanted]
+            .into_iter()
+            .find_map(|position| Some((position, self.window(node, position, &axes(position), rows, &loops)?)));
+        let (position, lanes) = windowed.unwrap_or_else(|| {
+            let depth = free[wanted].clone();
+            let (x, stride) = self.column(operands[wanted], rows, &loops, &depth);
+            (wanted, Lanes { x, stride, depth, window: None })
+        });
+        let n_axes = &free[1 - position];
+        let (g, g_stride) = self.column(operands[1 - position], rows, &loops, n_axes);
+        let (n, k) = (product(n_axes), product(&lanes.depth));
+        let block = lanes.window.as_ref().map_or(k, |window| k / window.blocks());
         let strips = self.tile(n * LANES);
-        let turned = self.tile(k.next_multiple_of(LANES) * LANES);
-        let arrangement = Arrangement::Panels { n, k, transposed };
-        let target = self.partial(node, n * k.next_multiple_of(LANES), Combine::Sum, arrangement);
-        self.stages.push(Stage::AccumulateContract { g, g_stride, n, x, x_stride, k, strips, turned, target });
+        let turned = self.tile(block.next_multiple_of(LANES) * LANES);
+        let dense = Strided::dense(order.iter(), 1);
+        let stride = |axis: Axis| dense.get(axis).map_or(0, |(_, stride)| stride);
+        let [m_offsets, n_offsets, k_offsets] =
+            [&loops[..], n_axes, &lanes.depth].map(|axes| offsets(axes, stride).0);
+        let elements = m_offsets.len() * (k / block.max(1)) * n * block.next_multiple_of(LANES);
+        let arrangement = Arrangement::Panels { block, m_offsets, n_offsets, k_offsets };
+        let target = self.partial(node, elements, Combine::Sum, arrangement);
+        let Lanes { x, stride: x_stride, window, .. } = lanes;
+        self.stages.push(Stage::AccumulateContract {
+            loops,
+            g,
+            g_stride,
+            n,
+            x,
+            x_stride,
+            k,
+            strips,
+            turned,
+            target,
+            window,
+        });
     }
+}
+
+/// Depth of a contraction that is read through a window at a time: enough that starting and ending a sum costs little,
+/// and few enough that a block of rows stays in cache.
+const BLOCK: usize = 1280;
+
+/// The operand of a contraction whose rows are lanes: where it is, the stride along its other axes, read as one in this
+/// order, and the window that it is read through.
+struct Lanes {
+    x: Access,
+    stride: usize,
+    depth: Vec<(Axis, usize)>,
+    window: Option<Window>,
+}
+
+/// The distances of the elements along some axes, read as one, from the lowest, and what the first is above the lowest,
+/// negative.
+fn offsets(axes: &[(Axis, usize)], stride: impl Fn(Axis) -> isize) -> (Vec<u32>, isize) {
+    let mut offsets = vec![0];
+    for (axis, size) in axes {
+        let stride = stride(*axis);
+        offsets =
+            offsets.into_iter().flat_map(|offset| (0..*size as isize).map(move |i| offset + i * stride)).collect();
+    }
+    let low = offsets.iter().copied().min().unwrap_or(0);
+    (offsets.into_iter().map(|offset| (offset - low) as u32).collect(), low)
 }

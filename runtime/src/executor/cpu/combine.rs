@@ -11,10 +11,12 @@ use visage_kernels::LANES;
 const PIECE: usize = 4096;
 
 /// Pieces of the work, each with elements of its own.
-pub(super) fn pieces(arrangement: Arrangement) -> usize {
+pub(super) fn pieces(arrangement: &Arrangement) -> usize {
     match arrangement {
         Arrangement::Same { elements } => elements.div_ceil(PIECE),
-        Arrangement::Panels { n, k, .. } => n.div_ceil(rows(k)),
+        Arrangement::Panels { m_offsets, n_offsets, k_offsets, .. } => {
+            m_offsets.len() * n_offsets.len().div_ceil(rows(k_offsets.len()))
+        }
     }
 }
 
@@ -30,7 +32,7 @@ pub(super) fn combine(
     to: *mut u8,
     (how, dtype): (Combine, DType),
     chunks: usize,
-    arrangement: Arrangement,
+    arrangement: &Arrangement,
 ) {
     if dtype == DType::I32 {
         let operation = match how {
@@ -54,7 +56,7 @@ fn numbers<T: Copy + PartialOrd + Add<Output = T> + Mul<Output = T>>(
     to: *mut T,
     how: Combine,
     chunks: usize,
-    arrangement: Arrangement,
+    arrangement: &Arrangement,
 ) {
     // A match outside of the loops, so that each loop is one operation.
     match how {
@@ -70,12 +72,14 @@ fn arranged<T: Copy>(
     from: *const T,
     to: *mut T,
     chunks: usize,
-    arrangement: Arrangement,
+    arrangement: &Arrangement,
     operation: impl Fn(T, T) -> T,
 ) {
     let stored = match arrangement {
-        Arrangement::Same { elements } => elements,
-        Arrangement::Panels { n, k, .. } => n * k.next_multiple_of(LANES),
+        Arrangement::Same { elements } => *elements,
+        Arrangement::Panels { block, m_offsets, n_offsets, k_offsets } => {
+            m_offsets.len() * k_offsets.len() / (*block).max(1) * block.next_multiple_of(LANES) * n_offsets.len()
+        }
     };
     let chunk = stored.next_multiple_of(LANES);
     let total = |i: usize| {
@@ -88,15 +92,23 @@ fn arranged<T: Copy>(
     };
     match arrangement {
         Arrangement::Same { elements } => {
-            for i in piece * PIECE..elements.min((piece + 1) * PIECE) {
+            for i in piece * PIECE..(*elements).min((piece + 1) * PIECE) {
                 put(i, total(i));
             }
         }
-        Arrangement::Panels { n, k, transposed } => {
+        Arrangement::Panels { block, m_offsets, n_offsets, k_offsets } => {
+            let (n, k) = (n_offsets.len(), k_offsets.len());
+            let pieces = n.div_ceil(rows(k));
+            let (matrix, piece) = (piece / pieces, piece % pieces);
+            let padded = block.next_multiple_of(LANES);
+            let first = matrix * (k / block) * padded * n;
             for row in piece * rows(k)..n.min((piece + 1) * rows(k)) {
-                for column in 0..k {
-                    let value = total(((column / LANES) * n + row) * LANES + column % LANES);
-                    put(if transposed { column * n + row } else { row * k + column }, value);
+                let start = m_offsets[matrix] as usize + n_offsets[row] as usize;
+                for (column, offset) in k_offsets.iter().enumerate() {
+                    let (at, column) = (column / block, column % block);
+                    let panel = at * padded / LANES + column / LANES;
+                    let value = total(first + (panel * n + row) * LANES + column % LANES);
+                    put(start + *offset as usize, value);
                 }
             }
         }

@@ -6,8 +6,10 @@ use visage_kernels::{MicroKernels, strips};
 /// Elements that one piece of the work packs, roughly.
 const PIECE: usize = 1 << 14;
 
-/// Where the elements of a matrix are in a plain array.
+/// Where the elements of one or more matrices are in a plain array.
 pub(super) struct Matrix {
+    /// Where each of them starts.
+    starts: Vec<u32>,
     n: Offsets,
     k: Offsets,
 }
@@ -56,8 +58,8 @@ impl Matrix {
     /// The matrix that a step packs, if it packs one.
     pub fn of(step: &Step) -> Option<Matrix> {
         match step {
-            Step::Pack { n_offsets, k_offsets, .. } => {
-                Some(Matrix { n: Offsets::of(n_offsets), k: Offsets::of(k_offsets) })
+            Step::Pack { m_offsets, n_offsets, k_offsets, .. } => {
+                Some(Matrix { starts: m_offsets.clone(), n: Offsets::of(n_offsets), k: Offsets::of(k_offsets) })
             }
             _ => None,
         }
@@ -65,6 +67,10 @@ impl Matrix {
 
     /// Pieces of the work, each with strips of its own.
     pub fn pieces(&self, micro: &MicroKernels) -> usize {
+        self.starts.len() * self.pieces_a_matrix(micro)
+    }
+
+    fn pieces_a_matrix(&self, micro: &MicroKernels) -> usize {
         strips(self.n.count(), micro.max_strip).len().div_ceil(self.strips_a_piece(micro))
     }
 
@@ -74,8 +80,10 @@ impl Matrix {
 
     /// Packs the strips of one piece.
     pub fn pack(&self, piece: usize, micro: &MicroKernels, source: *const u8, target: *mut u8) {
-        let (source, target) = (source.cast::<f32>(), target.cast::<f32>());
         let (k, count) = (self.k.count(), self.strips_a_piece(micro));
+        let (matrix, piece) = (piece / self.pieces_a_matrix(micro), piece % self.pieces_a_matrix(micro));
+        let source = source.cast::<f32>().wrapping_add(self.starts[matrix] as usize);
+        let target = target.cast::<f32>().wrapping_add(matrix * self.n.count() * k);
         for (start, height) in strips(self.n.count(), micro.max_strip).skip(piece * count).take(count) {
             // SAFETY: strips are disjoint parts of the target, which has room for all of them.
             let to = unsafe { target.add(start * k) };

@@ -24,8 +24,8 @@ mod avx512;
 mod neon;
 mod portable;
 
-use crate::window::LoadWindow;
 use crate::pack::{LoadPanel, PackStrips, StorePanel, TransposePanel, UntransposePanel};
+use crate::window::LoadWindow;
 use crate::{
     Isa, LANES,
     memory::{CopyStreaming, PrefetchRows, Settle},

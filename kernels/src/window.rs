@@ -205,8 +205,8 @@ mod tests {
     /// An image of 3 × `width` in panels, 5 features, seen through every tap of 3 × 3 with a border of zeros.
     #[test]
     fn windows_read_neighbours_and_zeros() {
-        for (width, hop, divide) in [(7, 1, 1), (32, 1, 1), (50, 1, 1), (8, 2, 1), (6, 1, 2)] {
-            let (height, features) = (3, 5);
+        for (width, hop, divide) in [(7_usize, 1_i64, 1_i64), (32, 1, 1), (50, 1, 1), (8, 2, 1), (6, 1, 2)] {
+            let (height, features) = (3_usize, 5);
             let rows = height * width;
             let panel = features * LANES;
             let mut image = vec![f32::NAN; rows.div_ceil(LANES) * panel];
@@ -229,15 +229,16 @@ mod tests {
                     unit,
                 };
                 let axes = [line(tall, ty - 1, height, width as i64), line(wide, tx - 1, width, 1)];
-                let mut geometry =
-                    Geometry { rows: tall * wide, panel: panel as i64, count: 2, ..Geometry::default() };
+                let mut geometry = Geometry { rows: tall * wide, panel: panel as i64, count: 2, ..Geometry::default() };
                 geometry.axes[..2].copy_from_slice(&axes);
                 for isa in Isa::available() {
                     for first in (0..(tall * wide) as usize).step_by(LANES) {
                         let mut out = vec![f32::NAN; panel];
                         let load = micro_kernels(isa).load_window;
                         // SAFETY: the places of the geometry are in the image.
-                        unsafe { load(&geometry, first, features, image.as_ptr(), LANES as isize, out.as_mut_ptr(), LANES) }
+                        unsafe {
+                            load(&geometry, first, features, image.as_ptr(), LANES as isize, out.as_mut_ptr(), LANES)
+                        }
                         for (feature, lane) in (0..panel).map(|at| (at / LANES, at % LANES)) {
                             let row = (first + lane) as i64;
                             let (y, x) = (row / wide * hop + ty - 1, row % wide * hop + tx - 1);

@@ -72,7 +72,13 @@ fn window(axis: &str, position: &str, tap: &str, taps: usize, stride: usize, dil
 }
 
 /// An image through convolutions: padded, seen by windows of `taps`, summed.
-fn convolved(sketch: &mut Sketch, image: NodeId, weights: NodeId, taps: usize, (stride, dilation): (usize, usize)) -> NodeId {
+fn convolved(
+    sketch: &mut Sketch,
+    image: NodeId,
+    weights: NodeId,
+    taps: usize,
+    (stride, dilation): (usize, usize),
+) -> NodeId {
     let reach = (taps - 1) * dilation / 2;
     let pad = |axis| Op::Pad { axis: Axis::new(axis), before: reach, after: reach, value: 0.0 };
     let padded = sketch.add(pad("y"), &[image]);

@@ -4,11 +4,11 @@
 //! contractions do not, so they are asked first and their wish is handed back through the maps that
 //! feed them ([`Demands`]). What is left over chooses for itself ([`preferred`]).
 
+use super::window::is_folded;
 use crate::{
     axis::{Axis, Shape},
     graph::{Graph, NodeId, Op, ScalarOp},
 };
-use super::window::is_folded;
 use rustc_hash::FxHashMap;
 
 /// Whether a node is a view that costs nothing: its readers address its operand instead.
@@ -188,12 +188,19 @@ pub(super) fn contraction(graph: &Graph, node: NodeId, order: &AxisOrder) -> Con
             return Contraction::General;
         }
     }
-    // A convolution's taps move along rows that are summed: the gradient of its weights.
-    let moves = |operand: NodeId| {
-        path_views(graph, operand).any(|view| matches!(graph.op(view), Op::Window { position, .. } if over.contains(position)))
+    let windows = |operand: NodeId| {
+        path_views(graph, operand).filter_map(|view| match graph.op(view) {
+            Op::Window { position, tap, .. } => Some((over.contains(position), over.contains(tap))),
+            _ => None,
+        })
     };
-    let windowed = operands.iter().any(|operand| moves(*operand));
-    if depth > sizes[0].max(sizes[1]) || windowed && depth >= super::LANES {
+    // A convolution sums over taps, and what it reads through them are its rows.
+    if let Some(x) = (0..2).find(|x| windows(operands[*x]).any(|summed| summed == (false, true))) {
+        return Contraction::Rows { x, rows: order.sorted(free[x].axes()) };
+    }
+    // The gradient of its weights sums over these rows.
+    let slides = operands.iter().any(|operand| windows(*operand).any(|summed| summed == (true, false)));
+    if depth > sizes[0].max(sizes[1]) || slides && depth >= super::LANES {
         return Contraction::Accumulate { rows: order.sorted(over.iter().copied()) };
     }
     let stored = |i: usize| matches!(graph.op(path(graph, operands[i]).base), Op::Parameter(_));

@@ -67,14 +67,8 @@ fn chain(graph: &Graph, node: NodeId) -> (NodeId, Vec<NodeId>) {
 /// Follows views outwards from `base`; none where one of them is not a sum of positions.
 pub(super) fn reach(graph: &Graph, base: NodeId, views: &[NodeId]) -> Option<Reach> {
     let shape = graph.shape(base);
-    let whole = |(axis, size): (Axis, usize)| Base {
-        axis,
-        start: 0,
-        low: 0,
-        high: size as isize,
-        divide: 1,
-        is_padded: false,
-    };
+    let whole =
+        |(axis, size): (Axis, usize)| Base { axis, start: 0, low: 0, high: size as isize, divide: 1, is_padded: false };
     let mut reach = Reach {
         moves: shape.iter().enumerate().map(|(i, (axis, size))| Move { axis, size, base: Some(i), step: 1 }).collect(),
         bases: shape.iter().map(whole).collect(),
@@ -175,19 +169,16 @@ impl Reach {
 
     /// The axis of the value that each row moves along, if the value can be read along these rows through a window.
     pub fn rows(&self, rows: &[Axis], over: &[Axis]) -> Option<Vec<usize>> {
-        let bases: Vec<usize> = rows
-            .iter()
-            .map(|row| self.get(*row).filter(|m| m.step > 0).and_then(|m| m.base))
-            .collect::<Option<_>>()?;
+        let bases: Vec<usize> =
+            rows.iter().map(|row| self.get(*row).filter(|m| m.step > 0).and_then(|m| m.base)).collect::<Option<_>>()?;
         let distinct = bases.iter().enumerate().all(|(i, base)| !bases[..i].contains(base));
         let steps = self.moves.iter().all(|m| match m.base {
             // Only summed axes move along the axes of the rows.
             Some(base) if bases.contains(&base) => rows.contains(&m.axis) || over.contains(&m.axis),
             _ => true,
         });
-        let plain = self.bases.iter().enumerate().all(|(i, base)| {
-            bases.contains(&i) || !base.is_padded && base.divide == 1
-        });
+        let plain =
+            self.bases.iter().enumerate().all(|(i, base)| bases.contains(&i) || !base.is_padded && base.divide == 1);
         (distinct && steps && plain && rows.len() <= visage_kernels::window::MOST_AXES).then_some(bases)
     }
 
@@ -252,7 +243,12 @@ fn all_fold(graph: &Graph, node: NodeId) -> bool {
 }
 
 /// How an operand of a contraction is read through a window, if it is: the stored value, and its reach.
-pub(super) fn window(graph: &Graph, node: NodeId, position: usize, rows: &[Axis]) -> Option<(NodeId, Reach, Vec<usize>)> {
+pub(super) fn window(
+    graph: &Graph,
+    node: NodeId,
+    position: usize,
+    rows: &[Axis],
+) -> Option<(NodeId, Reach, Vec<usize>)> {
     let (own, over) = lanes_of(graph, node, position)?;
     let path = super::rows::path(graph, graph.operands(node)[position]);
     let leaf = matches!(graph.op(path.base), Op::Constant(_) | Op::Iota { .. });

@@ -10,6 +10,7 @@
 //! * `spread`: repetition moves outwards, past everything that can be computed once, until it
 //!   disappears: maps align by name and need none.
 //! * `views`: views of views become one view, views that change nothing disappear.
+//! * `convolution`: the gradient of a convolution is a convolution.
 //! * `totals`: reductions of reductions, and sums of products as contractions.
 //!
 //! Values are those of the graph up to rounding and with the algebra of finite numbers: `x * 0` is 0, whatever x
@@ -17,6 +18,7 @@
 //! using a value wait for the second pass, when duplicates have become one.
 
 mod algebra;
+mod convolution;
 mod spread;
 mod store;
 mod totals;

@@ -1,6 +1,6 @@
 //! Operations under construction: every one is there once.
 
-use super::{algebra, spread, totals, views};
+use super::{algebra, convolution, spread, totals, views};
 use crate::{
     axis::{Axis, Shape},
     graph::{Combine, DType, Graph, NodeId, Op, ScalarOp, Type, type_of},
@@ -122,6 +122,7 @@ impl Store {
         let rewritten = algebra::rule(self, &op, &operands)
             .or_else(|| spread::rule(self, &op, &operands))
             .or_else(|| views::rule(self, &op, &operands))
+            .or_else(|| convolution::rule(self, &op, &operands))
             .or_else(|| totals::rule(self, &op, &operands));
         if let Some(id) = rewritten {
             self.rewrites += 1;

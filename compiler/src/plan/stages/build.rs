@@ -441,8 +441,10 @@ impl<'p, 'g> Builder<'p, 'g> {
         } else {
             (target.near_bytes, 256)
         };
-        // Enough tiles for every thread to get its share.
-        let most = most.min(panels.div_ceil(LEAST_TILES));
+        // Enough tiles for every thread to get its share; but where large weights come from afar for every tile, as
+        // few as a few threads need.
+        let heavy = self.largest_matrix() * 4 > target.tile_bytes;
+        let most = most.min(panels.div_ceil(if heavy { LEAST_TILES / 4 } else { LEAST_TILES }));
         let tile_panels = (budget / (per_panel * 4).max(LANES * 4)).clamp(1, most);
         let tiles = panels.div_ceil(tile_panels);
         let partial_bytes: usize =

@@ -405,13 +405,7 @@ impl Builder<'_, '_> {
     }
 
     /// Weights in strips, packed by a step before this kernel: a matrix `[n][k]` for each index of the loops.
-    fn pack(
-        &mut self,
-        weights: NodeId,
-        loops: &[(Axis, usize)],
-        n: &[(Axis, usize)],
-        k: &[(Axis, usize)],
-    ) -> BufferId {
+    fn pack(&mut self, weights: NodeId, loops: &[(Axis, usize)], n: &[(Axis, usize)], k: &[(Axis, usize)]) -> BufferId {
         let path = path(self.planner.graph, weights);
         let (source, strided) = self.planner.plain(&path);
         let stride = |axis: Axis| strided.get(axis).map_or(0, |(_, stride)| stride);
@@ -446,7 +440,9 @@ impl Builder<'_, '_> {
         let free = [by_order(operands[0]), by_order(operands[1])];
         // What is read through a window is the lanes; else the operand whose axes are stored last, or the wider one
         // if that one is narrow.
-        let leads = |axes: &[(Axis, usize)]| axes.first().is_some_and(|first| order.iter().find(|e| !loops.contains(e)) == Some(*first));
+        let leads = |axes: &[(Axis, usize)]| {
+            axes.first().is_some_and(|first| order.iter().find(|e| !loops.contains(e)) == Some(*first))
+        };
         let first = usize::from(!leads(&free[0]) && leads(&free[1]));
         let narrow = product(&free[first]) > product(&free[1 - first]) && product(&free[1 - first]) < LANES;
         let wanted = if narrow { first } else { 1 - first };
@@ -467,8 +463,7 @@ impl Builder<'_, '_> {
         let turned = self.tile(block.next_multiple_of(LANES) * LANES);
         let dense = Strided::dense(order.iter(), 1);
         let stride = |axis: Axis| dense.get(axis).map_or(0, |(_, stride)| stride);
-        let [m_offsets, n_offsets, k_offsets] =
-            [&loops[..], n_axes, &lanes.depth].map(|axes| offsets(axes, stride).0);
+        let [m_offsets, n_offsets, k_offsets] = [&loops[..], n_axes, &lanes.depth].map(|axes| offsets(axes, stride).0);
         let elements = m_offsets.len() * (k / block.max(1)) * n * block.next_multiple_of(LANES);
         let arrangement = Arrangement::Panels { block, m_offsets, n_offsets, k_offsets };
         let target = self.partial(node, elements, Combine::Sum, arrangement);
@@ -491,7 +486,7 @@ impl Builder<'_, '_> {
 
 /// Depth of a contraction that is read through a window at a time: enough that starting and ending a sum costs little,
 /// and few enough that a block of rows stays in cache.
-const BLOCK: usize = 1280;
+const BLOCK: usize = 400;
 
 /// The operand of a contraction whose rows are lanes: where it is, the stride along its other axes, read as one in this
 /// order, and the window that it is read through.

@@ -68,6 +68,19 @@ impl Default for Target {
     }
 }
 
+impl Target {
+    /// The machine that this runs on, as far as the system tells: its second-level cache. Tile memory is half of it.
+    pub fn host() -> Target {
+        let target = Target::default();
+        let size = std::fs::read_to_string("/sys/devices/system/cpu/cpu0/cache/index2/size").ok();
+        let kibibytes = size.and_then(|text| text.trim().strip_suffix('K')?.parse::<usize>().ok());
+        match kibibytes {
+            Some(size) => Target { tile_bytes: (size << 10).clamp(256 << 10, 4 << 20) / 2, ..target },
+            None => target,
+        }
+    }
+}
+
 /// Choices of the planner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlanOptions {

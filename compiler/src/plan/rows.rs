@@ -189,10 +189,8 @@ pub(super) fn contraction(graph: &Graph, node: NodeId, order: &AxisOrder) -> Con
         }
     }
     let windows = |operand: NodeId| {
-        path_views(graph, operand).filter_map(|view| match graph.op(view) {
-            Op::Window { position, tap, .. } => Some((over.contains(position), over.contains(tap))),
-            _ => None,
-        })
+        let windows = windows(graph, operand).into_iter();
+        windows.map(|(position, tap)| (over.contains(&position), over.contains(&tap)))
     };
     // A convolution sums over taps, and what it reads through them are its rows.
     if let Some(x) = (0..2).find(|x| windows(operands[*x]).any(|summed| summed == (false, true))) {
@@ -212,10 +210,22 @@ pub(super) fn contraction(graph: &Graph, node: NodeId, order: &AxisOrder) -> Con
     Contraction::Rows { x, rows: order.sorted(free[x].axes()) }
 }
 
-/// The transparent views directly behind a node.
-fn path_views(graph: &Graph, node: NodeId) -> impl Iterator<Item = NodeId> {
+/// The windows among the views directly behind a node: the names that positions and taps have at the node.
+fn windows(graph: &Graph, node: NodeId) -> Vec<(Axis, Axis)> {
     let view = |node: NodeId| is_transparent(graph.op(node)).then_some(node);
-    std::iter::successors(view(node), move |node| view(graph.operands(*node)[0]))
+    let views: Vec<NodeId> = std::iter::successors(view(node), |node| view(graph.operands(*node)[0])).collect();
+    let mut windows: Vec<(Axis, Axis)> = Vec::new();
+    for view in views.into_iter().rev() {
+        match graph.op(view) {
+            Op::Window { position, tap, .. } => windows.push((*position, *tap)),
+            Op::Rename(pairs) => {
+                let renamed = |axis: Axis| pairs.iter().find(|(from, _)| *from == axis).map_or(axis, |(_, to)| *to);
+                windows.iter_mut().for_each(|(position, tap)| (*position, *tap) = (renamed(*position), renamed(*tap)));
+            }
+            _ => {}
+        }
+    }
+    windows
 }
 
 /// Whether a reduction is a sum over rows rather than over features.
@@ -224,6 +234,18 @@ pub(super) fn accumulates(graph: &Graph, node: NodeId) -> bool {
     let operand = graph.operands(node)[0];
     let over: usize = axes.iter().filter_map(|axis| graph.shape(operand).size(*axis)).product();
     over > 4 * graph.shape(node).elements()
+}
+
+/// Whether the largest operands of a node, a few maps back, are those of a contraction.
+fn follows_contraction(graph: &Graph, node: NodeId, depth: usize) -> bool {
+    let elements = |id: &NodeId| graph.shape(*id).elements();
+    let operands = graph.operands(node);
+    let Some(largest) = operands.iter().copied().max_by_key(elements).filter(|_| depth > 0) else { return false };
+    match graph.op(largest) {
+        Op::Contract { .. } => true,
+        Op::Map(_) | Op::Rename(_) => follows_contraction(graph, largest, depth - 1),
+        _ => false,
+    }
 }
 
 /// What the readers of each node would like its rows to be.
@@ -279,6 +301,8 @@ impl Demands {
                 Contraction::Accumulate { rows } => Some(rows),
                 Contraction::General => None,
             },
+            // A sum of everything that a contraction gives can be taken along the rows of that.
+            Op::Reduce { .. } if accumulates(graph, node) && follows_contraction(graph, node, 8) => None,
             Op::Reduce { axes, .. } if accumulates(graph, node) => Some(order.sorted(axes.iter().copied())),
             Op::Scan { axis, .. } | Op::Sort { axis } | Op::ArgSort { axis } => {
                 Some(order.sorted(shape.without(&[*axis]).axes()))

@@ -10,6 +10,21 @@ use crate::{axis::Axis, graph::Op};
 pub(super) fn rule(s: &mut Store, op: &Op, operands: &[Id]) -> Option<Id> {
     let x = *operands.first()?;
     match op {
+        Op::Fold { axis, size, position, tap, stride, dilation } if matches!(s.op(x), Op::Rename(_)) => {
+            // The other names come afterwards.
+            let Op::Rename(pairs) = s.op(x).clone() else { return None };
+            let inner = s.inner(x);
+            let before = |axis: Axis| pairs.iter().find(|(_, to)| *to == axis).map_or(axis, |(from, _)| *from);
+            let (own_position, own_tap) = (before(*position), before(*tap));
+            if s.shape(inner).axes().any(|own| own == *axis && own != own_position && own != own_tap) {
+                return None;
+            }
+            let (axis, size, stride, dilation) = (*axis, *size, *stride, *dilation);
+            let fold = Op::Fold { axis, size, position: own_position, tap: own_tap, stride, dilation };
+            let folded = s.make(fold, vec![inner]);
+            let rest = pairs.iter().copied().filter(|(_, to)| to != position && to != tap).collect();
+            Some(s.make(Op::Rename(rest), vec![folded]))
+        }
         Op::Fold { axis, size, position, tap, stride, dilation } if s.is_used_once(x) => {
             let fold = Fold { axis: *axis, size: *size, position: *position, tap: *tap };
             let Op::Contract { over } = s.op(x).clone() else { return None };

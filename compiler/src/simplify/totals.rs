@@ -80,7 +80,10 @@ fn product(s: &mut Store, over: &[Axis], axes: &[Axis], x: Id) -> Option<Id> {
     let [left, right] = *s.item(x).operands.as_slice() else { return None };
     let has = |s: &Store, id: Id, axis: &Axis| s.shape(id).contains(*axis);
     let both = axes.iter().copied().filter(|axis| has(s, left, axis) && has(s, right, axis));
-    let over = over.iter().copied().chain(both).collect();
+    let over: Vec<Axis> = over.iter().copied().chain(both).collect();
+    if !has_free_axes(s, left, right) && !axes.iter().any(|axis| !over.contains(axis)) {
+        return None;
+    }
     let alone = |s: &mut Store, own: Id, other: Id| {
         let axes = axes.iter().copied().filter(|axis| has(s, own, axis) && !has(s, other, axis)).collect();
         s.sum(own, axes)
@@ -89,9 +92,19 @@ fn product(s: &mut Store, over: &[Axis], axes: &[Axis], x: Id) -> Option<Id> {
     Some(s.make(Op::Contract { over }, vec![new_left, new_right]))
 }
 
+/// Whether one of two factors has an axis that the other lacks: only then is a sum of their products one of matrices.
+fn has_free_axes(s: &Store, x: Id, y: Id) -> bool {
+    let lacks = |own: Id, other: Id| s.shape(own).axes().any(|axis| !s.shape(other).contains(axis));
+    lacks(x, y) || lacks(y, x)
+}
+
 fn contract(s: &mut Store, over: &[Axis], x: Id, y: Id) -> Option<Id> {
     if over.is_empty() {
         return Some(s.map(ScalarOp::Mul, &[x, y]));
+    }
+    if !has_free_axes(s, x, y) {
+        let product = s.map(ScalarOp::Mul, &[x, y]);
+        return Some(s.sum(product, over.to_vec()));
     }
     let (single, rest) = single(s, over, x);
     if !single.is_empty() {

@@ -10,7 +10,7 @@ use crate::files::write_atomically;
 use std::{io::Write, path::PathBuf};
 use visage_compiler::{
     cpu::{self, CompileOptions},
-    plan::{Fusion, PlanOptions, plan, svg},
+    plan::{Fusion, PlanOptions, Target, plan, svg},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -101,7 +101,7 @@ pub fn compile(arguments: &Arguments) -> Outcome {
 /// A program's kernels as text.
 fn lowered(program: &Program, emit: Emit, fuse: bool) -> Outcome<String> {
     let fusion = if fuse { Fusion::Full } else { Fusion::None };
-    let plan = plan(&simplified(program).graph, &PlanOptions { fusion, ..PlanOptions::default() }).failed()?;
+    let plan = plan(&simplified(program).graph, &PlanOptions { fusion, target: Target::host() }).failed()?;
     let options = CompileOptions::default();
     match emit {
         Emit::Clif => cpu::clif(&plan, &options).failed(),

@@ -25,7 +25,7 @@ use visage_compiler::{
     axis::Shape,
     cpu::{self, CompileOptions, Compiled},
     graph::{DType, Type},
-    plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, pattern, words},
+    plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, Target, pattern, words},
     random::RandomKey,
     simplify::simplified,
     system::Program,
@@ -100,7 +100,7 @@ impl Cpu {
     pub fn new(program: &Program, options: &ExecuteOptions) -> Result<Cpu, ExecuteError> {
         let device = |error: &dyn std::fmt::Display| ExecuteError::Device(error.to_string());
         let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
-        let plan_options = PlanOptions { fusion, ..PlanOptions::default() };
+        let plan_options = PlanOptions { fusion, target: Target::host() };
         let plan = plan::plan(&simplified(program).graph, &plan_options).map_err(|error| device(&error))?;
         let contraction = match options.contraction {
             Contraction::MicroKernel => cpu::Contraction::MicroKernel,

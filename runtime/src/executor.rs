@@ -13,6 +13,7 @@ use indexmap::IndexMap;
 use thiserror::Error;
 use visage_compiler::{
     graph::{Op, Type},
+    plan::Without,
     random::RandomKey,
     system::Program,
 };
@@ -48,11 +49,18 @@ pub struct ExecuteOptions {
     pub fuse: bool,
     /// What multiplies matrices.
     pub contraction: Contraction,
+    /// Decisions of the planner that are left out, on the CPU.
+    pub without: Without,
+    /// Bytes of intermediate values beyond which a stretch of a program runs part by part, on the CPU.
+    pub segment_bytes: usize,
 }
+
+/// [`ExecuteOptions::segment_bytes`] unless given.
+pub const SEGMENT_BYTES: usize = 64 << 20;
 
 impl Default for ExecuteOptions {
     fn default() -> ExecuteOptions {
-        ExecuteOptions { device: Device::default(), threads: None, fuse: true, contraction: Contraction::default() }
+        ExecuteOptions { device: Device::default(), threads: None, fuse: true, contraction: Contraction::default(), without: Without::default(), segment_bytes: SEGMENT_BYTES }
     }
 }
 

@@ -6,6 +6,7 @@ use visage_compiler::{
     axis::{Axis, Shape},
     generate::Dice,
     graph::{Combine, DType, Graph, NodeId, Op, ScalarOp, Type},
+    plan::Decision,
     random::RandomKey,
     reference::{Feeds, Rounding, evaluate, evaluate_rounded},
     system::{Input, Program},
@@ -138,12 +139,21 @@ fn key() -> RandomKey {
 
 /// Every way to run a program, on one thread.
 pub fn ways() -> Vec<ExecuteOptions> {
-    let way = |fuse, contraction| ExecuteOptions { device: Device::Cpu, threads: Some(1), fuse, contraction };
+    let way = |fuse, contraction| ExecuteOptions {
+        device: Device::Cpu,
+        threads: Some(1),
+        fuse,
+        contraction,
+        ..ExecuteOptions::default()
+    };
     vec![
         way(true, Contraction::MicroKernel),
         way(false, Contraction::MicroKernel),
         way(true, Contraction::Cranelift),
         way(false, Contraction::Cranelift),
+        // In parts wherever that is possible.
+        ExecuteOptions { segment_bytes: 0, ..way(true, Contraction::MicroKernel) },
+        ExecuteOptions { without: Decision::ALL.into_iter().collect(), ..way(true, Contraction::MicroKernel) },
     ]
 }
 

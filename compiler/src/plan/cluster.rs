@@ -5,7 +5,7 @@
 //! kernel of its own. Views are not computed at all.
 
 use super::{
-    PlanOptions,
+    Decision, PlanOptions,
     rows::{
         AxisOrder, Contraction, Demands, contraction, is_computed, is_rowwise, path, preferred, rows_through,
         scatter_accumulates,
@@ -107,7 +107,7 @@ pub(super) fn cluster(graph: &Graph, options: &PlanOptions) -> Clusters {
             builder.place(node, options.fusion);
         }
     }
-    if options.fusion == Fusion::Full {
+    if options.fusion == Fusion::Full && !options.without.has(Decision::Merge) {
         builder.merge();
     }
     builder.finish()

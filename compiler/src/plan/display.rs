@@ -198,9 +198,13 @@ impl fmt::Display for Plan {
                 Place::Constant(bits) => format!("constant {bits:#x}"),
                 Place::Arena(offset) => format!("arena +{offset}"),
             };
-            writeln!(f, "b{i} {} {} {}  # {}", buffer.dtype, buffer.layout, place, buffer.name)?;
+            let part = if buffer.parts > 1 { format!(" a part of {}", buffer.parts) } else { String::new() };
+            writeln!(f, "b{i} {} {}{part} {}  # {}", buffer.dtype, buffer.layout, place, buffer.name)?;
         }
-        for step in &self.steps {
+        for (at, step) in self.steps.iter().enumerate() {
+            if let Some(segment) = self.segments.iter().find(|segment| segment.steps.start == at) {
+                writeln!(f, "  in {} parts, {} steps:", segment.parts, segment.steps.len())?;
+            }
             match step {
                 Step::Pack { source, target, m_offsets, n_offsets, k_offsets } => {
                     let (n, k) = (n_offsets.len(), k_offsets.len());

@@ -1,4 +1,35 @@
-//! Offsets for values whose lifetimes are known.
+//! Lifetimes of values, and offsets for values whose lifetimes are known.
+
+use super::{Buffer, BufferId, Segment, Step};
+
+/// The first and the last step during which each value must keep its memory.
+///
+/// In a segment that is so for every part: what is kept for one part lives from the step that writes it to the last that
+/// reads it; anything else that steps of the segment touch, from its beginning if they write it, and to its end if
+/// they read it.
+pub(super) fn lives<'a>(
+    buffers: &[Buffer],
+    steps: &[Step],
+    segments: &[Segment],
+    outputs: impl Iterator<Item = &'a BufferId>,
+) -> Vec<Option<(usize, usize)>> {
+    let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
+    for (time, step) in steps.iter().enumerate() {
+        let segment = segments.iter().find(|segment| segment.steps.contains(&time));
+        for id in step.buffers() {
+            let (first, last) = match segment {
+                Some(segment) if buffers[id.0 as usize].parts == 1 => (segment.steps.start, segment.steps.end - 1),
+                _ => (time, time),
+            };
+            let life = lives[id.0 as usize].get_or_insert((first, last));
+            *life = (life.0.min(first), life.1.max(last));
+        }
+    }
+    for id in outputs {
+        lives[id.0 as usize].get_or_insert((steps.len(), 0)).1 = steps.len();
+    }
+    lives
+}
 
 /// A value that lives from step `first` to step `last`, both included.
 #[derive(Clone, Copy, Debug)]

@@ -29,6 +29,7 @@ mod display;
 mod memory;
 mod picture;
 mod rows;
+mod segment;
 mod stage;
 mod stages;
 mod verify;
@@ -37,6 +38,7 @@ mod window;
 pub use access::{Access, Source};
 pub use cluster::Fusion;
 pub use picture::svg;
+pub use segment::Segment;
 pub use stages::pattern;
 pub use verify::Defect;
 
@@ -88,11 +90,75 @@ pub struct PlanOptions {
     pub fusion: Fusion,
     /// The machine.
     pub target: Target,
+    /// What is not done.
+    pub without: Without,
+    /// Bytes of intermediate values beyond which a stretch of a program runs part by part.
+    pub segment_bytes: usize,
+}
+
+/// Decisions of the planner that can be switched off, to see what they are worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Decision {
+    /// Kernels over the same rows become one where they share values.
+    Merge,
+    /// Cheap maps are computed again by those that read them.
+    Recompute,
+    /// Values too large for the caches are written past them.
+    Stream,
+    /// Stretches of a program run part by part, so that their values take the memory of a part.
+    Segments,
+}
+
+impl Decision {
+    /// All of them.
+    pub const ALL: [Decision; 4] = [Decision::Merge, Decision::Recompute, Decision::Stream, Decision::Segments];
+
+    /// What it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Decision::Merge => "merge",
+            Decision::Recompute => "recompute",
+            Decision::Stream => "stream",
+            Decision::Segments => "segments",
+        }
+    }
+
+    /// What it does, in a line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Decision::Merge => "Kernels over the same rows become one where they share values",
+            Decision::Recompute => "Cheap maps are computed again by those that read them",
+            Decision::Stream => "Values too large for the caches are written past them",
+            Decision::Segments => "Kernels run for a part of their rows at a time, which saves memory",
+        }
+    }
+}
+
+/// A set of decisions that are not taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Without(u8);
+
+impl Without {
+    /// Whether a decision is left out.
+    pub fn has(self, decision: Decision) -> bool {
+        self.0 >> decision as u8 & 1 == 1
+    }
+}
+
+impl FromIterator<Decision> for Without {
+    fn from_iter<I: IntoIterator<Item = Decision>>(decisions: I) -> Without {
+        Without(decisions.into_iter().fold(0, |set, decision| set | 1 << decision as u8))
+    }
 }
 
 impl Default for PlanOptions {
     fn default() -> PlanOptions {
-        PlanOptions { fusion: Fusion::Full, target: Target::default() }
+        PlanOptions {
+            fusion: Fusion::Full,
+            target: Target::default(),
+            without: Without::default(),
+            segment_bytes: 64 << 20,
+        }
     }
 }
 
@@ -166,12 +232,14 @@ pub struct Buffer {
     pub layout: Layout,
     /// The memory.
     pub place: Place,
+    /// Of how many parts one is kept: more than one only for a value of a [`Segment`].
+    pub parts: usize,
 }
 
 impl Buffer {
     /// Bytes it takes, padding included.
     pub fn bytes(&self) -> usize {
-        self.layout.elements() * words(self.dtype) * 4
+        self.layout.elements() * words(self.dtype) * 4 / self.parts
     }
 }
 
@@ -182,6 +250,8 @@ pub struct Plan {
     pub buffers: Vec<Buffer>,
     /// What runs, in order.
     pub steps: Vec<Step>,
+    /// Stretches of the steps that run part by part, in order.
+    pub segments: Vec<Segment>,
     /// Bytes of the arena that all intermediate values share.
     pub arena_bytes: usize,
     /// The buffer of each output.

@@ -1,6 +1,6 @@
 //! What every plan must be: values written before they are read, memory that nobody else uses meanwhile.
 
-use super::{BufferId, Kernel, Layout, Place, Plan, Source, Stage, Step};
+use super::{BufferId, Kernel, LANES, Layout, Place, Plan, Source, Stage, Step, memory::lives};
 use rustc_hash::FxHashSet;
 use std::ops::Range;
 use thiserror::Error;
@@ -22,6 +22,10 @@ pub enum Defect {
     Overlap { first: u32, second: u32, step: usize },
     #[error("\"{kernel}\" accumulates in {chunks} chunks into b{buffer}, which is {found}")]
     Chunks { kernel: String, chunks: usize, buffer: u32, found: String },
+    #[error("step {step} cannot run in {parts} parts")]
+    Parts { step: usize, parts: usize },
+    #[error("b{buffer} is kept for a part, and step {step} touches more")]
+    Part { buffer: u32, step: usize },
     #[error("the output `{name}` is not stored as plain elements")]
     Output { name: String },
 }
@@ -34,6 +38,7 @@ impl Plan {
     pub fn verify(&self) -> Result<(), Defect> {
         self.verify_order()?;
         self.verify_memory()?;
+        self.verify_segments()?;
         for (name, id) in &self.outputs {
             if !matches!(self.buffers[id.0 as usize].layout, Layout::Plain(_)) {
                 return Err(Defect::Output { name: name.clone() });
@@ -47,6 +52,28 @@ impl Plan {
             Place::Arena(offset) => Some(offset),
             _ => None,
         }
+    }
+
+    /// What is kept for a part of a segment is touched in that segment alone, and part by part; parts are whole tiles.
+    fn verify_segments(&self) -> Result<(), Defect> {
+        for (at, step) in self.steps.iter().enumerate() {
+            let parts = self.segments.iter().find(|segment| segment.steps.contains(&at)).map_or(1, |s| s.parts);
+            let kernel = match step {
+                Step::Kernel(kernel) => Some(kernel),
+                _ => None,
+            };
+            if parts > 1 && !kernel.is_some_and(|k| k.row_count().is_multiple_of(parts * k.tile_panels * LANES)) {
+                return Err(Defect::Parts { step: at, parts });
+            }
+            let blocks = kernel.map(|kernel| kernel.blocks(&self.buffers)).unwrap_or_default();
+            for id in step.buffers() {
+                let own = self.buffers[id.0 as usize].parts;
+                if own > 1 && (own != parts || blocks.get(&id) != Some(&true)) {
+                    return Err(Defect::Part { buffer: id.0, step: at });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Steps and stages read what has been written.
@@ -130,15 +157,7 @@ impl Plan {
 
     /// Values that are needed at the same time do not share memory, and none reaches beyond the arena.
     fn verify_memory(&self) -> Result<(), Defect> {
-        let mut lives: Vec<Option<(usize, usize)>> = vec![None; self.buffers.len()];
-        for (at, step) in self.steps.iter().enumerate() {
-            for id in step.buffers() {
-                lives[id.0 as usize].get_or_insert((at, at)).1 = at;
-            }
-        }
-        for id in self.outputs.values() {
-            lives[id.0 as usize].get_or_insert((self.steps.len(), 0)).1 = self.steps.len();
-        }
+        let lives = lives(&self.buffers, &self.steps, &self.segments, self.outputs.values());
         let mut placed = Vec::new();
         for (id, life) in (0..).map(BufferId).zip(lives) {
             let (Some(offset), Some(life)) = (self.in_arena(id), life) else { continue };

@@ -1,8 +1,12 @@
 //! Arguments that several commands share.
 
 use crate::executor::{Contraction, Device, ExecuteOptions};
-use clap::Args;
+use clap::{
+    Args,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use std::{path::PathBuf, str::FromStr};
+use visage_compiler::plan::Decision;
 
 /// Which spec, and with which numbers.
 #[derive(Clone, Debug, Args)]
@@ -44,6 +48,18 @@ pub struct DeviceArguments {
     /// What multiplies matrices
     #[arg(long, value_enum, default_value_t, help_heading = "Execution")]
     pub contraction: Contraction,
+
+    /// Leave out a decision of the planner, to see what it is worth; may be repeated
+    #[arg(long, value_name = "DECISION", value_delimiter = ',', value_parser = decisions(), help_heading = "Execution")]
+    pub without: Vec<Decision>,
+}
+
+/// The planner's decisions by name.
+pub fn decisions() -> impl TypedValueParser<Value = Decision> {
+    let names = Decision::ALL.map(|decision| PossibleValue::new(decision.name()).help(decision.about()));
+    PossibleValuesParser::new(names).try_map(|name| {
+        Decision::ALL.into_iter().find(|decision| decision.name() == name).ok_or("no such decision")
+    })
 }
 
 impl DeviceArguments {
@@ -54,6 +70,8 @@ impl DeviceArguments {
             threads: self.threads.map(usize::from),
             fuse: !self.no_fuse,
             contraction: self.contraction,
+            without: self.without.iter().copied().collect(),
+            ..ExecuteOptions::default()
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `visage compile`: a program at one of the stages of its compilation.
 
 use super::{
-    arguments::SpecArguments,
+    arguments::{SpecArguments, decisions},
     failure::{Because, Code, Failure, Outcome, suggestion},
     print,
     source::Source,
@@ -10,7 +10,7 @@ use crate::files::write_atomically;
 use std::{io::Write, path::PathBuf};
 use visage_compiler::{
     cpu::{self, CompileOptions},
-    plan::{Fusion, PlanOptions, Target, plan, svg},
+    plan::{Decision, Fusion, PlanOptions, Target, Without, plan, svg},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -52,6 +52,10 @@ pub struct Arguments {
     #[arg(long)]
     no_fuse: bool,
 
+    /// Leave out a decision of the planner; may be repeated
+    #[arg(long, value_name = "DECISION", value_delimiter = ',', value_parser = decisions())]
+    without: Vec<Decision>,
+
     /// Where to; standard output unless given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -76,7 +80,7 @@ enum Emit {
 /// Runs the command.
 pub fn compile(arguments: &Arguments) -> Outcome {
     let system = Source::open(&arguments.source)?.system()?;
-    let Arguments { program: name, gradient, no_simplify, no_fuse, .. } = arguments;
+    let Arguments { program: name, gradient, no_simplify, no_fuse, without, .. } = arguments;
     let mut text = String::new();
     let programs = programs(&system, name, *gradient)?;
     if let (Emit::Svg, [_, _, ..]) = (arguments.emit, &programs[..]) {
@@ -87,7 +91,7 @@ pub fn compile(arguments: &Arguments) -> Outcome {
         match arguments.emit {
             Emit::Graph if *no_simplify => text.push_str(&program.graph.to_string()),
             Emit::Graph => text.push_str(&simplified(&program).graph.to_string()),
-            emit => text.push_str(&lowered(&program, emit, !no_fuse)?),
+            emit => text.push_str(&lowered(&program, emit, !no_fuse, without.iter().copied().collect())?),
         }
     }
     match &arguments.out {
@@ -99,9 +103,9 @@ pub fn compile(arguments: &Arguments) -> Outcome {
 }
 
 /// A program's kernels as text.
-fn lowered(program: &Program, emit: Emit, fuse: bool) -> Outcome<String> {
+fn lowered(program: &Program, emit: Emit, fuse: bool, without: Without) -> Outcome<String> {
     let fusion = if fuse { Fusion::Full } else { Fusion::None };
-    let plan = plan(&simplified(program).graph, &PlanOptions { fusion, target: Target::host() }).failed()?;
+    let plan = plan(&simplified(program).graph, &PlanOptions { fusion, target: Target::host(), without, ..PlanOptions::default() }).failed()?;
     let options = CompileOptions::default();
     match emit {
         Emit::Clif => cpu::clif(&plan, &options).failed(),

@@ -43,11 +43,49 @@ pub(super) struct Cpu {
     /// Truth values given at run time, widened to four bytes.
     widened: Vec<Option<Lines>>,
     packs: Vec<Option<pack::Matrix>>,
+    /// What runs, in order.
+    schedule: Vec<Turn>,
     /// Nanoseconds spent in each step so far.
     spent: Vec<AtomicU64>,
     runs: u64,
     /// Where each thread notes its pieces, while they are being recorded.
     record: Option<Vec<Mutex<Vec<Piece>>>>,
+}
+
+/// A step, or a part of one.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    step: usize,
+    part: usize,
+    parts: usize,
+    /// Which table of addresses it uses.
+    table: usize,
+}
+
+/// The turns of a plan: the steps of a segment follow one another for each part. Parts after the first have a table of
+/// addresses each.
+fn schedule(plan: &plan::Plan) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    let mut tables = 1;
+    let mut step = 0;
+    while step < plan.steps.len() {
+        match plan.segments.iter().find(|segment| segment.steps.start == step) {
+            Some(segment) => {
+                let parts = segment.parts;
+                for part in 0..parts {
+                    let table = if part == 0 { 0 } else { tables + part - 1 };
+                    turns.extend(segment.steps.clone().map(|step| Turn { step, part, parts, table }));
+                }
+                tables += parts - 1;
+                step = segment.steps.end;
+            }
+            None => {
+                turns.push(Turn { step, part: 0, parts: 1, table: 0 });
+                step += 1;
+            }
+        }
+    }
+    turns
 }
 
 /// A piece of a step, as one thread worked on it.
@@ -100,14 +138,17 @@ impl Cpu {
     pub fn new(program: &Program, options: &ExecuteOptions) -> Result<Cpu, ExecuteError> {
         let device = |error: &dyn std::fmt::Display| ExecuteError::Device(error.to_string());
         let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
-        let plan_options = PlanOptions { fusion, target: Target::host() };
+        let without = options.without;
+        let segment_bytes = options.segment_bytes;
+        let plan_options = PlanOptions { fusion, target: Target::host(), without, segment_bytes };
         let plan = plan::plan(&simplified(program).graph, &plan_options).map_err(|error| device(&error))?;
         let contraction = match options.contraction {
             Contraction::MicroKernel => cpu::Contraction::MicroKernel,
             Contraction::Cranelift => cpu::Contraction::Cranelift,
         };
         let threads = options.threads.unwrap_or(0);
-        let crew = Crew::new(threads, plan.steps.len()).map_err(|error| device(&error))?;
+        let schedule = schedule(&plan);
+        let crew = Crew::new(threads, schedule.len()).map_err(|error| device(&error))?;
         let compile_options = CompileOptions { contraction, ..CompileOptions::default() };
         let compiled = cpu::compile(plan, &compile_options).map_err(|error| device(&error))?;
         let plan = &compiled.plan;
@@ -131,6 +172,7 @@ impl Cpu {
             spent: plan.steps.iter().map(|_| AtomicU64::new(0)).collect(),
             runs: 0,
             record: None,
+            schedule,
             crew,
             compiled,
         })
@@ -189,28 +231,36 @@ impl Cpu {
         inputs: &IndexMap<String, Buffer>,
         key: RandomKey,
     ) -> Result<IndexMap<String, Buffer>, ExecuteError> {
-        let table = self.addresses(state, inputs)?;
-        let table = Table(&table);
+        let tables = self.tables(state, inputs)?;
+        let tables: Vec<Table<'_>> = tables.iter().map(|table| Table(table)).collect();
         let key = [key.seed_word(), key.step_word()];
-        let Cpu { compiled, crew, scratch, packs, spent, record, .. } = self;
+        let Cpu { compiled, crew, scratch, packs, spent, record, schedule, .. } = self;
         let threads = crew.threads();
         let plan = &compiled.plan;
-        let pieces = |step: usize| match &plan.steps[step] {
-            Step::Pack { .. } => packs[step].as_ref().map_or(0, |matrix| matrix.pieces(compiled.micro)),
-            Step::Kernel(kernel) => kernel_pieces(kernel, threads),
-            Step::Combine { arrangement, .. } => combine::pieces(arrangement),
+        let pieces = |turn: usize| {
+            let Turn { step, parts, .. } = schedule[turn];
+            match &plan.steps[step] {
+                Step::Pack { .. } => packs[step].as_ref().map_or(0, |matrix| matrix.pieces(compiled.micro)),
+                Step::Kernel(kernel) => kernel_pieces(kernel, parts, threads),
+                Step::Combine { arrangement, .. } => combine::pieces(arrangement),
+            }
         };
-        let work = |step: usize, piece: usize, thread: usize| match &plan.steps[step] {
+        let work = |turn: usize, piece: usize, thread: usize| match &plan.steps[schedule[turn].step] {
             Step::Pack { source, target, .. } => {
-                if let Some(matrix) = &packs[step] {
+                let table = tables[0];
+                if let Some(matrix) = &packs[schedule[turn].step] {
                     matrix.pack(piece, compiled.micro, table.at(*source), table.at(*target));
                 }
             }
             Step::Kernel(kernel) => {
+                let Turn { step, part, parts, table } = schedule[turn];
+                let table = tables[table];
                 let Some(function) = compiled.function(step) else { return };
-                let (tiles, pieces) = (kernel.tile_count(), kernel_pieces(kernel, threads));
-                let (begin, end) = (piece * tiles / pieces, (piece + 1) * tiles / pieces);
-                for stage in &kernel.stages {
+                let (tiles, pieces) = (kernel.tile_count() / parts, kernel_pieces(kernel, parts, threads));
+                let first = part * tiles;
+                let (begin, end) = (first + piece * tiles / pieces, first + (piece + 1) * tiles / pieces);
+                // The parts add to the same partial results.
+                for stage in kernel.stages.iter().filter(|_| part == 0) {
                     start_partial(plan, stage, table, piece);
                 }
                 let scratch = scratch[thread].pointer().cast();
@@ -219,24 +269,26 @@ impl Cpu {
                 unsafe { function(table.pointer(), scratch, begin, end, piece, key.as_ptr()) };
             }
             Step::Combine { source, target, combine, chunks, arrangement } => {
+                let table = tables[0];
                 let how = (*combine, plan.buffers[target.0 as usize].dtype);
                 combine::combine(piece, table.at(*source), table.at(*target), how, *chunks, arrangement);
             }
         };
         let started = Instant::now();
-        let noted = |step: usize, piece: usize, thread: usize| {
-            let Some(record) = &record else { return work(step, piece, thread) };
+        let noted = |turn: usize, piece: usize, thread: usize| {
+            let Some(record) = &record else { return work(turn, piece, thread) };
             let start = started.elapsed().as_secs_f64();
-            work(step, piece, thread);
+            work(turn, piece, thread);
+            let step = schedule[turn].step;
             let seconds = started.elapsed().as_secs_f64() - start;
             // Each thread has a list of its own, so nobody waits here.
             let mut list = record[thread].lock().unwrap_or_else(PoisonError::into_inner);
             list.push(Piece { step, thread, start, seconds });
         };
         let before = AtomicU64::new(0);
-        crew.run(pieces, noted, |step| {
+        crew.run(pieces, noted, |turn| {
             let now = started.elapsed().as_nanos() as u64;
-            spent[step].fetch_add(now - before.swap(now, Ordering::Relaxed), Ordering::Relaxed);
+            spent[schedule[turn].step].fetch_add(now - before.swap(now, Ordering::Relaxed), Ordering::Relaxed);
         });
         self.runs += 1;
         let plan = &self.compiled.plan;
@@ -247,7 +299,7 @@ impl Cpu {
                 Layout::Plain(shape) => shape,
                 other => unreachable!("the output `{name}` is stored as {other}"),
             };
-            let address = table.at(*id);
+            let address = tables[0].at(*id);
             match updates.get(name).and_then(|name| state.get_mut(name)) {
                 // SAFETY: the buffer holds the output until the next run.
                 Some(state) => unsafe { memory::read(address, shape, state) },
@@ -261,6 +313,29 @@ impl Cpu {
             }
         }
         Ok(outputs)
+    }
+
+    /// The addresses of every buffer: one table, and one more for every part of a segment after its first.
+    fn tables(
+        &mut self,
+        state: &State,
+        inputs: &IndexMap<String, Buffer>,
+    ) -> Result<Vec<Vec<*mut u8>>, ExecuteError> {
+        let first = self.addresses(state, inputs)?;
+        let plan = &self.compiled.plan;
+        let mut tables = vec![first];
+        for segment in &plan.segments {
+            for part in 1..segment.parts {
+                let of = |(address, buffer): (&*mut u8, &plan::Buffer)| match buffer.parts {
+                    1 => *address,
+                    // Kernels count rows from the first part, which the memory of this one is not for.
+                    _ => address.wrapping_sub(part * buffer.bytes()),
+                };
+                let table = tables[0].iter().zip(&plan.buffers).map(of).collect();
+                tables.push(table);
+            }
+        }
+        Ok(tables)
     }
 
     /// The address of every buffer.
@@ -330,8 +405,11 @@ fn plain_elements(layout: &Layout) -> usize {
 
 /// Pieces of a kernel that threads take one at a time: its chunks where something accumulates, and otherwise enough
 /// for every thread to have something to do until the end.
-fn kernel_pieces(kernel: &Kernel, threads: usize) -> usize {
-    if kernel.chunks > 1 || accumulates(kernel) { kernel.chunks } else { kernel.tile_count().min(threads * 64) }
+fn kernel_pieces(kernel: &Kernel, parts: usize, threads: usize) -> usize {
+    if kernel.chunks > 1 || accumulates(kernel) {
+        return kernel.chunks;
+    }
+    (kernel.tile_count() / parts).min(threads * 64)
 }
 
 fn accumulates(kernel: &Kernel) -> bool {

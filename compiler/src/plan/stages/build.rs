@@ -8,7 +8,7 @@ use crate::{
     axis::{Axis, Shape},
     graph::{DType, NodeId, Op},
     plan::{
-        Access, Arrangement, BufferId, Combine, Kernel, LANES, Layout, Place, Source, Stage, Step, Store,
+        Access, Arrangement, BufferId, Combine, Decision, Kernel, LANES, Layout, Place, Source, Stage, Step, Store,
         access::Strided,
         memory::{self, Interval},
         rows::path,
@@ -234,7 +234,8 @@ impl<'p, 'g> Builder<'p, 'g> {
         let lanes = LANES * words(self.dtype(node));
         let panel = product(&loops) * lanes;
         let bytes = |layout: &Layout| layout.elements() / LANES * lanes * 4;
-        let large = layout.as_ref().is_some_and(|l| bytes(l) > self.planner.options.target.cache_bytes);
+        let large = layout.as_ref().is_some_and(|l| bytes(l) > self.planner.options.target.cache_bytes)
+            && !self.planner.options.without.has(Decision::Stream);
         let same = matches!(layout, Some(Layout::Panels { .. })) || loops.is_empty();
         let (source, panel_stride) = match &layout {
             Some(_) if large && same => {

@@ -5,11 +5,12 @@ mod expression;
 mod operation;
 
 use super::{
-    Buffer, BufferId, Fusion, Layout, Place, Plan, PlanOptions, Step,
+    Buffer, BufferId, Decision, Fusion, Layout, Place, Plan, PlanOptions, Step,
     access::Strided,
     cluster::Clusters,
-    memory::{self, Interval},
+    memory::{self, Interval, lives},
     rows::{AxisOrder, Contraction, Path, contraction, is_computed, path, rows_through},
+    segment,
     window::window,
     words,
 };
@@ -63,7 +64,7 @@ impl<'g> Planner<'g> {
             layouts: FxHashMap::default(),
             constants: FxHashMap::default(),
         };
-        if planner.options.fusion == Fusion::Full {
+        if planner.options.fusion == Fusion::Full && !planner.options.without.has(Decision::Recompute) {
             planner.choose_recomputed();
         }
         planner.choose_layouts();
@@ -197,7 +198,7 @@ impl<'g> Planner<'g> {
 
     /// Adds a buffer; those in the arena get their offsets at the end.
     pub fn add_buffer(&mut self, name: String, dtype: DType, layout: Layout, place: Place) -> BufferId {
-        self.buffers.push(Buffer { name, dtype, layout, place });
+        self.buffers.push(Buffer { name, dtype, layout, place, parts: 1 });
         BufferId(self.buffers.len() as u32 - 1)
     }
 
@@ -258,20 +259,21 @@ impl<'g> Planner<'g> {
             let buffer = self.output(node);
             outputs.insert(name, buffer);
         }
-        let mut lifetimes: Vec<Option<Interval>> = vec![None; self.buffers.len()];
-        let last = self.steps.len();
-        for (time, step) in self.steps.iter().enumerate() {
-            for id in step.buffers() {
-                let size = self.buffers[id.0 as usize].bytes() + GUARD_BYTES;
-                let lifetime = lifetimes[id.0 as usize].get_or_insert(Interval { size, first: time, last: time });
-                lifetime.last = time;
-            }
+        let mut segments = Vec::new();
+        if self.options.fusion == Fusion::Full && !self.options.without.has(Decision::Segments) {
+            let kept = outputs.values().copied().collect();
+            let steps = std::mem::take(&mut self.steps);
+            (self.steps, segments) = segment::segments(steps, &mut self.buffers, &kept, self.options.segment_bytes);
         }
-        for id in outputs.values() {
-            if let Some(lifetime) = &mut lifetimes[id.0 as usize] {
-                lifetime.last = last;
-            }
-        }
+        let lives = lives(&self.buffers, &self.steps, &segments, outputs.values());
+        let lifetimes: Vec<Option<Interval>> = lives
+            .into_iter()
+            .zip(&self.buffers)
+            .map(|(life, buffer)| {
+                let (first, last) = life?;
+                Some(Interval { size: buffer.bytes() + GUARD_BYTES, first, last })
+            })
+            .collect();
         let arena: Vec<usize> = (0..self.buffers.len())
             .filter(|i| matches!(self.buffers[*i].place, Place::Arena(_)) && lifetimes[*i].is_some())
             .collect();
@@ -284,7 +286,7 @@ impl<'g> Planner<'g> {
         for (i, offset) in arena.into_iter().zip(offsets) {
             self.buffers[i].place = Place::Arena(offset);
         }
-        Plan { buffers: self.buffers, steps: self.steps, arena_bytes, outputs }
+        Plan { buffers: self.buffers, steps: self.steps, segments, arena_bytes, outputs }
     }
 
     /// The buffer of an output, plain and dense: a view of a stored value gets a copy of its own.

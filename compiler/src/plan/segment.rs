@@ -1,0 +1,327 @@
+//! Stretches of a program that run part by part.
+//!
+//! Between its inputs and its sums over rows, a training step does the same for every ray, or every image. Its kernels
+//! need not each go through all of them before the next kernel starts: a stretch of kernels whose rows have the same
+//! leading axis runs for a part of that axis, all kernels, then for the next part. A value that one kernel of the stretch
+//! writes and others of it read is stored for one part only, and the memory between a forward and a backward pass
+//! shrinks to that of a part.
+//!
+//! Kernels know nothing of it. They address rows from the start of the whole value, and the address that they are given for
+//! part `w` lies `w` parts before the memory of the value.
+//!
+//! A value may be kept for a part alone if every stage that touches it in the stretch does so block by block along the
+//! leading axis; [`Kernel::blocks`] is the list of accesses for which that is known.
+
+use super::{
+    Access, Buffer, BufferId, Expression, Kernel, LANES, Layout, Place, Source, Stage, Step, Store, Term, words,
+};
+use rustc_hash::{FxHashMap, FxHashSet};
+use std::ops::Range;
+
+/// Steps that run one after another for each part of their leading row axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The steps.
+    pub steps: Range<usize>,
+    /// How many parts.
+    pub parts: usize,
+}
+
+/// Bytes that the values of a part may take, all together, before it is cut smaller.
+const PART_BYTES: usize = 128 << 20;
+
+/// Tiles of a part that a kernel with contractions has at least, so that threads have something to share.
+const LEAST_TILES: usize = 32;
+
+/// Orders the steps so that those that can run part by part follow one another, and cuts them into parts where their
+/// values take more than `threshold` bytes. Marks the values that are kept for one part.
+pub(super) fn segments(
+    steps: Vec<Step>,
+    buffers: &mut [Buffer],
+    outputs: &FxHashSet<BufferId>,
+    threshold: usize,
+) -> (Vec<Step>, Vec<Segment>) {
+    let Some(leading) = leading_size(&steps, buffers) else { return (steps, Vec::new()) };
+    let mut ordered = Vec::with_capacity(steps.len());
+    let mut segments = Vec::new();
+    let mut stretch = Stretch::default();
+    for step in steps {
+        if let Err(step) = stretch.take(step, buffers, leading) {
+            stretch.end(&mut ordered, &mut segments, buffers, outputs, (leading, threshold));
+            if let Err(step) = stretch.take(*step, buffers, leading) {
+                ordered.push(*step);
+            }
+        }
+    }
+    stretch.end(&mut ordered, &mut segments, buffers, outputs, (leading, threshold));
+    (ordered, segments)
+}
+
+/// The size of the leading row axis that kernels with most bytes between them share.
+fn leading_size(steps: &[Step], buffers: &[Buffer]) -> Option<usize> {
+    let mut bytes: FxHashMap<usize, usize> = FxHashMap::default();
+    for step in steps {
+        if let Step::Kernel(kernel) = step
+            && let Some((_, size)) = kernel.rows.first()
+        {
+            let own = step.buffers().into_iter().map(|id| &buffers[id.0 as usize]);
+            let own: usize = own.filter(|b| matches!(b.place, Place::Arena(_))).map(Buffer::bytes).sum();
+            *bytes.entry(*size).or_default() += own;
+        }
+    }
+    bytes.into_iter().filter(|(size, _)| *size > 1).max_by_key(|(size, bytes)| (*bytes, *size)).map(|(size, _)| size)
+}
+
+/// A stretch under construction.
+#[derive(Default)]
+struct Stretch {
+    /// Steps that need nothing of the stretch.
+    before: Vec<Step>,
+    kernels: Vec<Kernel>,
+    /// Steps that need the whole of what the stretch makes.
+    after: Vec<Step>,
+    /// What kernels of the stretch have written.
+    made: FxHashSet<BufferId>,
+    /// What later steps have written.
+    late: FxHashSet<BufferId>,
+}
+
+impl Stretch {
+    /// Takes a step into the stretch, or before or after it. Gives it back if the stretch must end first.
+    fn take(&mut self, step: Step, buffers: &[Buffer], leading: usize) -> Result<(), Box<Step>> {
+        let (reads, writes) = touched(&step);
+        let waits = reads.iter().any(|id| self.late.contains(id));
+        match step {
+            Step::Kernel(kernel) if kernel.leads(leading) => {
+                // What the stretch has made must be there, row by row, when it is read.
+                let blocks = kernel.blocks(buffers);
+                let in_step = reads.iter().all(|id| !self.made.contains(id) || blocks.get(id) == Some(&true));
+                if waits || !in_step {
+                    return Err(Box::new(Step::Kernel(kernel)));
+                }
+                self.made.extend(writes);
+                self.kernels.push(kernel);
+            }
+            step if waits || reads.iter().any(|id| self.made.contains(id)) => {
+                self.late.extend(writes);
+                self.after.push(step);
+            }
+            step => self.before.push(step),
+        }
+        Ok(())
+    }
+
+    /// Appends the stretch to the program, in parts if that is worth it.
+    fn end(
+        &mut self,
+        ordered: &mut Vec<Step>,
+        segments: &mut Vec<Segment>,
+        buffers: &mut [Buffer],
+        outputs: &FxHashSet<BufferId>,
+        (leading, threshold): (usize, usize),
+    ) {
+        let Stretch { before, mut kernels, after, made, .. } = std::mem::take(self);
+        // What is read by others, or not block by block, is kept whole.
+        let mut whole: FxHashSet<BufferId> = outputs.clone();
+        after.iter().for_each(|step| whole.extend(touched(step).0));
+        for kernel in &kernels {
+            whole.extend(kernel.blocks(buffers).into_iter().filter(|(_, in_step)| !in_step).map(|(id, _)| id));
+        }
+        let local: Vec<BufferId> = made.into_iter().filter(|id| !whole.contains(id)).collect();
+        let bytes: usize = local.iter().map(|id| buffers[id.0 as usize].bytes()).sum();
+        ordered.extend(before);
+        let start = ordered.len();
+        let wanted = bytes.div_ceil(PART_BYTES.min(threshold.max(1)));
+        if bytes > threshold
+            && let Some(parts) = parts(&kernels, leading, wanted)
+        {
+            kernels.iter_mut().for_each(|kernel| kernel.fit(parts));
+            local.iter().for_each(|id| buffers[id.0 as usize].parts = parts);
+            segments.push(Segment { steps: start..start + kernels.len(), parts });
+        }
+        ordered.extend(kernels.into_iter().map(Step::Kernel));
+        ordered.extend(after);
+    }
+}
+
+/// The number of parts, near `wanted`, that all kernels can be cut into.
+fn parts(kernels: &[Kernel], leading: usize, wanted: usize) -> Option<usize> {
+    let fits = |parts: usize| {
+        leading.is_multiple_of(parts)
+            && kernels.iter().all(|kernel| {
+                let whole = kernel.row_count().is_multiple_of(parts * LANES);
+                let tiles = (kernel.panels() / parts).div_ceil(kernel.tile_panels);
+                whole && (kernel.flops == 0.0 || tiles >= LEAST_TILES)
+            })
+    };
+    let possible: Vec<usize> = (2..=leading.min(256)).filter(|parts| fits(*parts)).collect();
+    possible.iter().copied().find(|parts| *parts >= wanted).or_else(|| possible.last().copied())
+}
+
+/// What a step reads and what it writes.
+fn touched(step: &Step) -> (Vec<BufferId>, Vec<BufferId>) {
+    match step {
+        Step::Pack { source, target, .. } | Step::Combine { source, target, .. } => (vec![*source], vec![*target]),
+        Step::Kernel(kernel) => {
+            let of = |sources: fn(&Stage) -> Vec<Source>| {
+                kernel.stages.iter().flat_map(sources).filter_map(Source::buffer).collect()
+            };
+            (of(Stage::reads), of(Stage::writes))
+        }
+    }
+}
+
+impl Kernel {
+    /// Whether the rows start with an axis of this size.
+    fn leads(&self, size: usize) -> bool {
+        self.rows.first().is_some_and(|(_, own)| *own == size)
+    }
+
+    /// Makes the tiles divide the rows of a part.
+    fn fit(&mut self, parts: usize) {
+        let panels = self.panels() / parts;
+        let tile = (1..=self.tile_panels).rev().find(|tile| panels.is_multiple_of(*tile)).unwrap_or(1);
+        let scaled = |words: &mut usize| *words = *words / self.tile_panels * tile;
+        self.tiles.iter_mut().chain(&mut self.tile_words).for_each(scaled);
+        self.scratch = self.scratch / self.tile_panels * tile;
+        self.tile_panels = tile;
+    }
+
+    /// For every stored value that the kernel touches, whether each index of the leading axis touches its own
+    /// part of the value alone.
+    pub(super) fn blocks(&self, buffers: &[Buffer]) -> FxHashMap<BufferId, bool> {
+        let mut blocks = FxHashMap::default();
+        let leading = self.rows.first().map_or(1, |(_, size)| *size);
+        let mut note = |id: BufferId, in_step: bool| {
+            let entry = blocks.entry(id).or_insert(true);
+            *entry &= in_step;
+        };
+        for stage in &self.stages {
+            let plain = |id: BufferId, row_strides: &[isize], loops: &[(usize, isize)], offset: isize| {
+                self.plain_block(&buffers[id.0 as usize], leading, row_strides, loops, offset)
+            };
+            match stage {
+                Stage::Load { source, offset, row_strides, loops, strides, target } => {
+                    let rows: Vec<isize> = row_strides.iter().map(|(_, stride)| *stride).collect();
+                    let loops: Vec<(usize, isize)> =
+                        loops.iter().zip(strides).map(|((_, size), stride)| (*size, *stride)).collect();
+                    note(*source, plain(*source, &rows, &loops, *offset));
+                    self.note_access(target, buffers, &mut note);
+                }
+                Stage::Save { source, loops, strides, row_strides, target } => {
+                    let rows: Vec<isize> = row_strides.iter().map(|(_, stride)| *stride).collect();
+                    let loops: Vec<(usize, isize)> =
+                        loops.iter().zip(strides).map(|((_, size), stride)| (*size, *stride)).collect();
+                    note(*target, plain(*target, &rows, &loops, 0));
+                    self.note_access(source, buffers, &mut note);
+                }
+                Stage::Stream { source, target, panel } => {
+                    note(*target, self.is_panel(&buffers[target.0 as usize], *panel));
+                    if let Source::Buffer(id) = source {
+                        note(*id, false);
+                    }
+                }
+                Stage::Fill { target, .. } => self.note_access(target, buffers, &mut note),
+                Stage::Map { body, stores, .. } => {
+                    self.note_body(body, buffers, &mut note);
+                    stores.iter().for_each(|Store { target, .. }| self.note_access(target, buffers, &mut note));
+                }
+                Stage::Reduce { body, store, .. }
+                | Stage::ArgReduce { body, store, .. }
+                | Stage::Scan { body, store, .. } => {
+                    self.note_body(body, buffers, &mut note);
+                    self.note_access(&store.target, buffers, &mut note);
+                }
+                Stage::Sort { source, target, .. } => {
+                    self.note_access(source, buffers, &mut note);
+                    self.note_access(target, buffers, &mut note);
+                }
+                Stage::Scatter { body, target, .. } => {
+                    self.note_body(body, buffers, &mut note);
+                    self.note_access(target, buffers, &mut note);
+                }
+                Stage::Contract { weights, x, c, window, .. } => {
+                    note(*weights, false);
+                    self.note_access(c, buffers, &mut note);
+                    match window {
+                        // A window reads the rows around.
+                        Some(window) => note(window.source, false),
+                        None => self.note_access(x, buffers, &mut note),
+                    }
+                }
+                Stage::AccumulateContract { g, x, target, window, .. } => {
+                    note(*target, false);
+                    self.note_access(g, buffers, &mut note);
+                    match window {
+                        Some(window) => note(window.source, false),
+                        None => self.note_access(x, buffers, &mut note),
+                    }
+                }
+                Stage::AccumulateReduce { body, target, .. } | Stage::AccumulateScatter { body, target, .. } => {
+                    note(*target, false);
+                    self.note_body(body, buffers, &mut note);
+                }
+            }
+        }
+        blocks
+    }
+
+    fn note_body(&self, body: &Expression, buffers: &[Buffer], note: &mut impl FnMut(BufferId, bool)) {
+        for term in &body.terms {
+            match term {
+                Term::Load(access, _) => self.note_access(access, buffers, note),
+                // Elements are looked up anywhere.
+                Term::Gather { source: Access { source: Source::Buffer(id), .. }, .. } => note(*id, false),
+                _ => {}
+            }
+        }
+    }
+
+    fn note_access(&self, access: &Access, buffers: &[Buffer], note: &mut impl FnMut(BufferId, bool)) {
+        if let Source::Buffer(id) = access.source {
+            let buffer = &buffers[id.0 as usize];
+            let panel = access.panel_stride;
+            // Inside of a panel an access goes where it likes.
+            let inside = match &buffer.layout {
+                Layout::Panels { .. } => true,
+                _ => access.offset == 0 && access.strides.iter().all(|(_, stride)| *stride == 0),
+            };
+            note(id, access.lanes && inside && self.is_panel(buffer, panel));
+        }
+    }
+
+    /// Whether a value lies in this kernel's panels, so many words each.
+    fn is_panel(&self, buffer: &Buffer, panel: usize) -> bool {
+        let unit = words(buffer.dtype);
+        match &buffer.layout {
+            Layout::Panels { rows, features } => {
+                let features: usize = features.iter().map(|(_, size)| size).product();
+                let rows: usize = rows.iter().map(|(_, size)| size).product();
+                rows == self.row_count() && panel == features * LANES * unit
+            }
+            Layout::Plain(shape) => shape.elements() == self.row_count() && panel == LANES * unit,
+            _ => false,
+        }
+    }
+
+    /// Whether a row-major value is addressed such that the leading row axis is its leading axis.
+    fn plain_block(
+        &self,
+        buffer: &Buffer,
+        leading: usize,
+        row_strides: &[isize],
+        loops: &[(usize, isize)],
+        offset: isize,
+    ) -> bool {
+        let Layout::Plain(shape) = &buffer.layout else { return false };
+        let block = (shape.elements() / leading * words(buffer.dtype)) as isize;
+        let inner = self.rows.iter().map(|(_, size)| *size).zip(row_strides.iter().copied()).skip(1);
+        let others: Vec<(usize, isize)> = inner.chain(loops.iter().copied()).collect();
+        let last: isize = others.iter().map(|(size, stride)| (*size as isize - 1).max(0) * stride).sum();
+        shape.elements().is_multiple_of(leading)
+            && row_strides.first() == Some(&block)
+            && others.iter().all(|(_, stride)| *stride >= 0)
+            && offset >= 0
+            && offset + last < block
+    }
+}

@@ -37,6 +37,16 @@ pub enum Contraction {
     Cranelift,
 }
 
+/// What computes elementwise operations, reductions and scans on a CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Maps {
+    /// Vectors of 512 bits where the machine has them
+    #[default]
+    Wide,
+    /// Loops compiled for 128 bits, on any machine
+    Cranelift,
+}
+
 /// How programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecuteOptions {
@@ -48,11 +58,19 @@ pub struct ExecuteOptions {
     pub fuse: bool,
     /// What multiplies matrices.
     pub contraction: Contraction,
+    /// What computes elementwise operations. Results do not depend on it.
+    pub maps: Maps,
 }
 
 impl Default for ExecuteOptions {
     fn default() -> ExecuteOptions {
-        ExecuteOptions { device: Device::default(), threads: None, fuse: true, contraction: Contraction::default() }
+        ExecuteOptions {
+            device: Device::default(),
+            threads: None,
+            fuse: true,
+            contraction: Contraction::default(),
+            maps: Maps::default(),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Arguments that several commands share.
 
-use crate::executor::{Contraction, Device, ExecuteOptions};
+use crate::executor::{Contraction, Device, ExecuteOptions, Maps};
 use clap::Args;
 use std::{path::PathBuf, str::FromStr};
 
@@ -44,6 +44,10 @@ pub struct DeviceArguments {
     /// What multiplies matrices
     #[arg(long, value_enum, default_value_t, help_heading = "Execution")]
     pub contraction: Contraction,
+
+    /// What computes elementwise operations. Results do not depend on it
+    #[arg(long, value_enum, default_value_t, help_heading = "Execution")]
+    pub maps: Maps,
 }
 
 impl DeviceArguments {
@@ -54,6 +58,7 @@ impl DeviceArguments {
             threads: self.threads.map(usize::from),
             fuse: !self.no_fuse,
             contraction: self.contraction,
+            maps: self.maps,
         }
     }
 }

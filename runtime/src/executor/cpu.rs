@@ -9,7 +9,7 @@ mod crew;
 mod memory;
 mod pack;
 
-use super::{Contraction, ExecuteError, ExecuteOptions};
+use super::{Contraction, ExecuteError, ExecuteOptions, Maps};
 use crate::buffer::{Buffer, State};
 use crew::Crew;
 use indexmap::IndexMap;
@@ -106,9 +106,13 @@ impl Cpu {
             Contraction::MicroKernel => cpu::Contraction::MicroKernel,
             Contraction::Cranelift => cpu::Contraction::Cranelift,
         };
+        let maps = match options.maps {
+            Maps::Wide => cpu::Maps::Wide,
+            Maps::Cranelift => cpu::Maps::Cranelift,
+        };
         let threads = options.threads.unwrap_or(0);
         let crew = Crew::new(threads, plan.steps.len()).map_err(|error| device(&error))?;
-        let compile_options = CompileOptions { contraction, ..CompileOptions::default() };
+        let compile_options = CompileOptions { contraction, maps, ..CompileOptions::default() };
         let compiled = cpu::compile(plan, &compile_options).map_err(|error| device(&error))?;
         let plan = &compiled.plan;
         let scratch = plan.steps.iter().map(|step| match step {

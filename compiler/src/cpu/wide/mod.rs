@@ -43,7 +43,7 @@ pub enum Refusal {
     Gather,
     /// The processor does not divide integers in vectors.
     IntegerDivision,
-    /// A distance is beyond what an instruction can hold.
+    /// A distance is beyond what an instruction can hold, or a loop has no iteration.
     Distance,
     /// The encoder's words.
     Encoder(String),
@@ -251,7 +251,8 @@ impl<'a> Lowering<'a> {
             let steps = self.pointers.iter().map(|pointer| step(pointer, *axis)).collect::<Result<Vec<i32>, _>>()?;
             let farthest = steps.iter().map(|step| i64::from(step.abs())).max().unwrap_or(0) * *count as i64;
             let last = i32::try_from(*count).map_err(|_| Refusal::Distance)? - 1;
-            if i32::try_from(farthest).is_err() {
+            // The loops test at their end: they run once at least.
+            if i32::try_from(farthest).is_err() || *count == 0 {
                 return Err(Refusal::Distance);
             }
             let index = if self.reversed == Some(*axis) { (last, -1) } else { (0, 1) };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench limits
-//! cargo bench --bench limits -- contraction    # only the part of this name: contraction, map or compilation
+//! cargo bench --bench limits -- contraction    # only the part of this name: contraction, map, maps or compilation
 //! ```
 //!
 //! Contractions are compared with the peak of fused multiply-adds, a fused map over arrays far larger than the
@@ -22,7 +22,7 @@ use visage_compiler::{
 use visage_kernels::{Isa, memory::measure::peak_gflops, micro_kernels};
 use visage_runtime::{
     buffer::{Buffer, State},
-    executor::{Executable, ExecuteOptions},
+    executor::{Executable, ExecuteOptions, Maps},
 };
 
 const ROUNDS: usize = 15;
@@ -39,6 +39,9 @@ fn main() {
         }
         if wanted("map") {
             map(threads);
+        }
+        if wanted("maps") {
+            maps(threads);
         }
     }
     if wanted("compilation") {
@@ -140,6 +143,40 @@ fn map(threads: usize) {
     let share = median(reached.iter().zip(&copies).map(|(reached, copy)| 100.0 * reached / copy).collect());
     let (reached, copy) = (median(reached), median(copies));
     println!("  map over 256 MiB: {reached:.1} of {copy:.1} GB/s, {share:.0} % of a streaming copy");
+}
+
+/// Elementwise functions of an array in the second-level cache, at 512 and at 128 bits.
+fn maps(threads: usize) {
+    let elements = 64 << 10;
+    let inputs = [("x", Shape::new([(Axis::new("i"), elements)]))];
+    for op in [ScalarOp::Sin, ScalarOp::Exp, ScalarOp::Softplus, ScalarOp::Abs] {
+        let program = program(&inputs, |graph, nodes| {
+            let result = graph.map(op, nodes);
+            graph.set_output("y", result);
+        });
+        let mut executables = [Maps::Wide, Maps::Cranelift].map(|maps| {
+            let options = ExecuteOptions { threads: Some(threads), maps, ..ExecuteOptions::default() };
+            Executable::new(&program, &IndexMap::new(), &options).expect("the program compiles")
+        });
+        let inputs = buffers(&inputs);
+        let mut reached = [Vec::new(), Vec::new()];
+        for _ in 0..ROUNDS {
+            for (executable, reached) in executables.iter_mut().zip(&mut reached) {
+                executable.forget_profile();
+                for _ in 0..64 {
+                    executable.run(&mut State::new(), &inputs, RandomKey::default()).expect("the program runs");
+                }
+                let seconds: f64 = executable.profile().iter().map(|step| step.seconds).sum();
+                reached.push(64e-9 * elements as f64 / seconds);
+            }
+        }
+        let [wide, narrow] = reached.map(median);
+        println!(
+            "  {} of {elements} elements: {wide:.2} Gelem/s at 512 bits, {narrow:.2} at 128, {:.1} times",
+            op.name(),
+            wide / narrow
+        );
+    }
 }
 
 /// Seconds that a streaming copy takes, in pieces of a page, one half a thread.

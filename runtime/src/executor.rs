@@ -38,6 +38,16 @@ pub enum Contraction {
     Cranelift,
 }
 
+/// What computes elementwise operations, reductions and scans on a CPU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Maps {
+    /// Vectors of 512 bits where the machine has them
+    #[default]
+    Wide,
+    /// Loops compiled for 128 bits, on any machine
+    Cranelift,
+}
+
 /// How programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecuteOptions {
@@ -49,6 +59,8 @@ pub struct ExecuteOptions {
     pub fuse: bool,
     /// What multiplies matrices.
     pub contraction: Contraction,
+    /// What computes elementwise operations. Results do not depend on it.
+    pub maps: Maps,
     /// Decisions of the planner that are left out, on the CPU.
     pub without: Without,
     /// Bytes of intermediate values beyond which a stretch of a program runs part by part, on the CPU.
@@ -60,7 +72,15 @@ pub const SEGMENT_BYTES: usize = 64 << 20;
 
 impl Default for ExecuteOptions {
     fn default() -> ExecuteOptions {
-        ExecuteOptions { device: Device::default(), threads: None, fuse: true, contraction: Contraction::default(), without: Without::default(), segment_bytes: SEGMENT_BYTES }
+        ExecuteOptions {
+            device: Device::default(),
+            threads: None,
+            fuse: true,
+            contraction: Contraction::default(),
+            maps: Maps::default(),
+            without: Without::default(),
+            segment_bytes: SEGMENT_BYTES,
+        }
     }
 }
 

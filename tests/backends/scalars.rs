@@ -27,6 +27,7 @@ fn sketch(dtype: DType, values: &[f64]) -> Sketch {
 }
 
 fn check(sketch: &Sketch) {
+    sketch.check_widths();
     let operand = |name: &str, k: usize| sketch.feeds.inputs[name].data[k];
     let mut wrong = Vec::new();
     for (name, expected, found) in sketch.run() {

@@ -58,6 +58,7 @@ impl<'a> Emitter<'a> {
         mut b: FunctionBuilder<'a>,
         plan: &'a Plan,
         kernel: &'a Kernel,
+        wide: &super::wide::Functions,
         micro: &'static MicroKernels,
         contraction: Contraction,
         frontend: TargetFrontendConfig,
@@ -98,8 +99,11 @@ impl<'a> Emitter<'a> {
             let rest = e.b.ins().isub(all, e.first_panel);
             let full = e.b.ins().iconst(I64, kernel.tile_panels as i64);
             e.panel_count = e.b.ins().smin(rest, full);
-            for stage in &kernel.stages {
-                e.stage(stage);
+            for (stage, wide) in kernel.stages.iter().zip(wide) {
+                match wide {
+                    Some((code, address)) => super::wide::call(e, code, *address),
+                    None => e.stage(stage),
+                }
             }
         });
         if kernel.stages.iter().any(|stage| matches!(stage, Stage::Stream { .. })) {

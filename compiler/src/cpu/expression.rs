@@ -23,9 +23,9 @@ pub(super) struct Analysis {
     /// Element types.
     pub dtypes: Vec<DType>,
     /// Whether a term is the same for all rows.
-    uniform: Vec<bool>,
+    pub uniform: Vec<bool>,
     /// Sums that take a product nobody else needs: they round once, as `x · y + z` (or `z − x · y`).
-    products: FxHashMap<usize, (usize, usize, usize)>,
+    pub products: FxHashMap<usize, (usize, usize, usize)>,
     /// Vectors to keep in flight: fewer for long expressions.
     pub unroll: usize,
 }
@@ -239,7 +239,7 @@ impl Emitter<'_> {
     }
 
     /// The index of a row axis for each of four lanes.
-    fn row_index(&mut self, axis: Axis, offset: Value, group: usize) -> Value {
+    pub fn row_index(&mut self, axis: Axis, offset: Value, group: usize) -> Value {
         let offset = self.b.ins().iadd_imm_s(offset, (group * WIDTH * 4) as i64);
         let rows = self.rows_at(offset);
         let at = self.kernel.rows.iter().position(|(row, _)| *row == axis).unwrap_or(0);

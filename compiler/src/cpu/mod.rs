@@ -17,6 +17,9 @@ mod quad;
 mod random;
 mod scalar;
 mod stage;
+mod wide;
+
+pub use wide::{Refusal, refusals};
 
 use crate::plan::{Kernel, Plan, Step};
 use cranelift_codegen::{
@@ -43,18 +46,42 @@ pub enum Contraction {
     Cranelift,
 }
 
+/// Who computes what is lane-wise: maps, reductions over features, scans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Maps {
+    /// Code at 512 bits, where a stage is [not refused](Refusal).
+    Wide,
+    /// Cranelift, at 128 bits.
+    Cranelift,
+}
+
+impl Maps {
+    /// The widest that this machine has.
+    pub fn detect() -> Maps {
+        if wide::is_available() { Maps::Wide } else { Maps::Cranelift }
+    }
+}
+
+impl Default for Maps {
+    fn default() -> Maps {
+        Maps::detect()
+    }
+}
+
 /// Choices of the lowering.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompileOptions {
     /// Who computes contractions.
     pub contraction: Contraction,
+    /// Who computes maps; on a machine without AVX-512 always Cranelift.
+    pub maps: Maps,
     /// The micro-kernels' instruction set.
     pub isa: Isa,
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { contraction: Contraction::MicroKernel, isa: Isa::detect() }
+        CompileOptions { contraction: Contraction::MicroKernel, maps: Maps::detect(), isa: Isa::detect() }
     }
 }
 
@@ -125,11 +152,32 @@ fn signature() -> Signature {
     signature
 }
 
-fn function(plan: &Plan, kernel: &Kernel, isa: &dyn TargetIsa, options: &CompileOptions) -> Function {
+/// The wide code of a kernel's stages; none with [`Maps::Cranelift`].
+fn wide_stages(kernel: &Kernel, options: &CompileOptions) -> Vec<Option<wide::Wide>> {
+    match options.maps {
+        Maps::Wide if wide::is_available() => wide::stages(kernel),
+        _ => kernel.stages.iter().map(|_| None).collect(),
+    }
+}
+
+/// The wide code as a text refers to it: by the stage's number instead of an address.
+fn numbered(kernel: &Kernel, options: &CompileOptions) -> wide::Functions {
+    let stages = wide_stages(kernel, options).into_iter().enumerate();
+    stages.map(|(i, stage)| stage.map(|stage| (stage, i))).collect()
+}
+
+fn function(
+    plan: &Plan,
+    kernel: &Kernel,
+    wide: &wide::Functions,
+    isa: &dyn TargetIsa,
+    options: &CompileOptions,
+) -> Function {
     let mut function = Function::with_name_signature(UserFuncName::default(), signature());
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
-    Emitter::emit(builder, plan, kernel, micro_kernels(options.isa), options.contraction, isa.frontend_config());
+    let micro = micro_kernels(options.isa);
+    Emitter::emit(builder, plan, kernel, wide, micro, options.contraction, isa.frontend_config());
     function
 }
 
@@ -140,7 +188,8 @@ pub fn clif(plan: &Plan, options: &CompileOptions) -> Result<String, CompileErro
         Step::Kernel(kernel) => Some(kernel),
         _ => None,
     });
-    Ok(kernels.map(|kernel| format!("; {}\n{}\n", kernel.name, function(plan, kernel, &*isa, options))).collect())
+    let text = |kernel: &Kernel| function(plan, kernel, &numbered(kernel, options), &*isa, options);
+    Ok(kernels.map(|kernel| format!("; {}\n{}\n", kernel.name, text(kernel))).collect())
 }
 
 /// The kernels of a plan as the assembly of this machine.
@@ -149,11 +198,15 @@ pub fn assembly(plan: &Plan, options: &CompileOptions) -> Result<String, Compile
     let mut text = String::new();
     for step in &plan.steps {
         if let Step::Kernel(kernel) = step {
-            let mut context = Context::for_function(function(plan, kernel, &*isa, options));
+            let wide = numbered(kernel, options);
+            let mut context = Context::for_function(function(plan, kernel, &wide, &*isa, options));
             context.set_disasm(true);
             let code =
                 context.compile(&*isa, &mut Default::default()).map_err(|error| refused(kernel, &error.inner))?;
             text += &format!("; {}\n{}\n", kernel.name, code.vcode.as_deref().unwrap_or_default());
+            for (stage, number) in wide.iter().flatten() {
+                text += &format!("; {}, stage {number}, at 512 bits\n{}\n", kernel.name, stage.listing());
+            }
         }
     }
     Ok(text)
@@ -161,6 +214,34 @@ pub fn assembly(plan: &Plan, options: &CompileOptions) -> Result<String, Compile
 
 fn refused(kernel: &Kernel, error: &impl ToString) -> CompileError {
     CompileError::Kernel { kernel: kernel.name.clone(), problem: error.to_string() }
+}
+
+/// Makes wide code executable: kernels call it by its address.
+fn placed(
+    module: &mut JITModule,
+    kernels: &[(usize, &Kernel)],
+    stages: Vec<Vec<Option<wide::Wide>>>,
+) -> Result<Vec<wide::Functions>, CompileError> {
+    let mut signature = Signature::new(CallConv::triple_default(&target_lexicon::Triple::host()));
+    signature.params.push(AbiParam::new(I64));
+    let mut defined = Vec::new();
+    for ((i, kernel), stages) in kernels.iter().zip(stages) {
+        let define = |(number, stage): (usize, Option<wide::Wide>)| {
+            let Some(stage) = stage else { return Ok(None) };
+            let name = format!("kernel{i}.stage{number}");
+            let id = module.declare_function(&name, Linkage::Export, &signature)?;
+            module.define_function_bytes(id, 64, stage.bytes(), &[])?;
+            Ok(Some((stage, id)))
+        };
+        let stages: Result<Vec<_>, cranelift_module::ModuleError> =
+            stages.into_iter().enumerate().map(define).collect();
+        defined.push(stages.map_err(|error| refused(kernel, &error))?);
+    }
+    if defined.iter().flatten().any(Option::is_some) {
+        module.finalize_definitions().map_err(|error| CompileError::Memory(error.to_string()))?;
+    }
+    let address = |(stage, id)| (stage, module.get_finalized_function(id) as usize);
+    Ok(defined.into_iter().map(|stages| stages.into_iter().map(|stage| stage.map(address)).collect()).collect())
 }
 
 /// Compiles every kernel of a plan, in parallel.
@@ -175,15 +256,18 @@ pub fn compile(plan: Plan, options: &CompileOptions) -> Result<Compiled, Compile
             _ => None,
         })
         .collect();
+    let mut module = JITModule::new(JITBuilder::with_isa(isa.clone(), cranelift_module::default_libcall_names()));
+    let stages = kernels.par_iter().map(|(_, kernel)| wide_stages(kernel, options)).collect();
+    let wide = placed(&mut module, &kernels, stages)?;
     let compiled: Vec<(usize, String, Context)> = kernels
         .par_iter()
-        .map(|(i, kernel)| {
-            let mut context = Context::for_function(function(&plan, kernel, &*isa, options));
+        .zip(&wide)
+        .map(|((i, kernel), wide)| {
+            let mut context = Context::for_function(function(&plan, kernel, wide, &*isa, options));
             context.compile(&*isa, &mut Default::default()).map_err(|error| refused(kernel, &error.inner))?;
             Ok((*i, kernel.name.clone(), context))
         })
         .collect::<Result<_, CompileError>>()?;
-    let mut module = JITModule::new(JITBuilder::with_isa(isa, cranelift_module::default_libcall_names()));
     let mut defined = Vec::new();
     for (i, name, context) in compiled {
         let failed = |error: cranelift_module::ModuleError| CompileError::Kernel {

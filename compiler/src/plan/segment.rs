@@ -30,7 +30,7 @@ pub struct Segment {
 /// Bytes that the values of a part may take, all together, before it is cut smaller.
 const PART_BYTES: usize = 128 << 20;
 
-/// Tiles of a part that a kernel with contractions has at least, so that threads have something to share.
+/// Tiles of a part that a kernel which does much of the work has at least, so that threads have something to share.
 const LEAST_TILES: usize = 32;
 
 /// Orders the steps so that those that can run part by part follow one another, and cuts them into parts where their
@@ -146,12 +146,13 @@ impl Stretch {
 
 /// The number of parts, near `wanted`, that all kernels can be cut into.
 fn parts(kernels: &[Kernel], leading: usize, wanted: usize) -> Option<usize> {
+    let work: f64 = kernels.iter().map(|kernel| kernel.flops).sum();
     let fits = |parts: usize| {
         leading.is_multiple_of(parts)
             && kernels.iter().all(|kernel| {
                 let whole = kernel.row_count().is_multiple_of(parts * LANES);
                 let tiles = (kernel.panels() / parts).div_ceil(kernel.tile_panels);
-                whole && (kernel.flops == 0.0 || tiles >= LEAST_TILES)
+                whole && (kernel.flops * 16.0 <= work || tiles >= LEAST_TILES)
             })
     };
     let possible: Vec<usize> = (2..=leading.min(256)).filter(|parts| fits(*parts)).collect();

@@ -1,6 +1,6 @@
 //! Arguments that several commands share.
 
-use crate::executor::{Contraction, Device, ExecuteOptions};
+use crate::executor::{Contraction, Device, ExecuteOptions, Maps};
 use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
@@ -49,6 +49,10 @@ pub struct DeviceArguments {
     #[arg(long, value_enum, default_value_t, help_heading = "Execution")]
     pub contraction: Contraction,
 
+    /// What computes elementwise operations. Results do not depend on it
+    #[arg(long, value_enum, default_value_t, help_heading = "Execution")]
+    pub maps: Maps,
+
     /// Leave out a decision of the planner, to see what it is worth; may be repeated
     #[arg(long, value_name = "DECISION", value_delimiter = ',', value_parser = decisions(), help_heading = "Execution")]
     pub without: Vec<Decision>,
@@ -57,9 +61,8 @@ pub struct DeviceArguments {
 /// The planner's decisions by name.
 pub fn decisions() -> impl TypedValueParser<Value = Decision> {
     let names = Decision::ALL.map(|decision| PossibleValue::new(decision.name()).help(decision.about()));
-    PossibleValuesParser::new(names).try_map(|name| {
-        Decision::ALL.into_iter().find(|decision| decision.name() == name).ok_or("no such decision")
-    })
+    PossibleValuesParser::new(names)
+        .try_map(|name| Decision::ALL.into_iter().find(|decision| decision.name() == name).ok_or("no such decision"))
 }
 
 impl DeviceArguments {
@@ -70,6 +73,7 @@ impl DeviceArguments {
             threads: self.threads.map(usize::from),
             fuse: !self.no_fuse,
             contraction: self.contraction,
+            maps: self.maps,
             without: self.without.iter().copied().collect(),
             ..ExecuteOptions::default()
         }

@@ -105,7 +105,11 @@ pub fn compile(arguments: &Arguments) -> Outcome {
 /// A program's kernels as text.
 fn lowered(program: &Program, emit: Emit, fuse: bool, without: Without) -> Outcome<String> {
     let fusion = if fuse { Fusion::Full } else { Fusion::None };
-    let plan = plan(&simplified(program).graph, &PlanOptions { fusion, target: Target::host(), without, ..PlanOptions::default() }).failed()?;
+    let plan = plan(
+        &simplified(program).graph,
+        &PlanOptions { fusion, target: Target::host(), without, ..PlanOptions::default() },
+    )
+    .failed()?;
     let options = CompileOptions::default();
     match emit {
         Emit::Clif => cpu::clif(&plan, &options).failed(),

@@ -9,7 +9,7 @@ mod crew;
 mod memory;
 mod pack;
 
-use super::{Contraction, ExecuteError, ExecuteOptions};
+use super::{Contraction, ExecuteError, ExecuteOptions, Maps};
 use crate::buffer::{Buffer, State};
 use crew::Crew;
 use indexmap::IndexMap;
@@ -146,10 +146,14 @@ impl Cpu {
             Contraction::MicroKernel => cpu::Contraction::MicroKernel,
             Contraction::Cranelift => cpu::Contraction::Cranelift,
         };
+        let maps = match options.maps {
+            Maps::Wide => cpu::Maps::Wide,
+            Maps::Cranelift => cpu::Maps::Cranelift,
+        };
         let threads = options.threads.unwrap_or(0);
         let schedule = schedule(&plan);
         let crew = Crew::new(threads, schedule.len()).map_err(|error| device(&error))?;
-        let compile_options = CompileOptions { contraction, ..CompileOptions::default() };
+        let compile_options = CompileOptions { contraction, maps, ..CompileOptions::default() };
         let compiled = cpu::compile(plan, &compile_options).map_err(|error| device(&error))?;
         let plan = &compiled.plan;
         let scratch = plan.steps.iter().map(|step| match step {
@@ -316,11 +320,7 @@ impl Cpu {
     }
 
     /// The addresses of every buffer: one table, and one more for every part of a segment after its first.
-    fn tables(
-        &mut self,
-        state: &State,
-        inputs: &IndexMap<String, Buffer>,
-    ) -> Result<Vec<Vec<*mut u8>>, ExecuteError> {
+    fn tables(&mut self, state: &State, inputs: &IndexMap<String, Buffer>) -> Result<Vec<Vec<*mut u8>>, ExecuteError> {
         let first = self.addresses(state, inputs)?;
         let plan = &self.compiled.plan;
         let mut tables = vec![first];

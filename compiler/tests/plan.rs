@@ -6,7 +6,7 @@ use visage_compiler::{
     generate::{Options, graph},
     graph::{DType, Graph, NodeId, Op},
     language::{Overrides, Spec},
-    plan::{Defect, Fusion, Layout, Place, Plan, PlanOptions, Stage, Step, plan, svg},
+    plan::{Decision, Defect, Fusion, Layout, Place, Plan, PlanOptions, Stage, Step, plan, svg},
     simplify::{simplified, simplify},
     system::Program,
     training::step_program,
@@ -99,11 +99,36 @@ fn each_field_of_nerf_is_one_kernel_forward_and_one_backward() {
     let step = step_program(&system.losses[&step.loss], step, &system.parameters).unwrap();
     let fit = planned(&simplified(&step.program).graph, Fusion::Full);
     insta::assert_snapshot!("nerf", [contracting(&rays), contracting(&fit)].concat().join("\n"));
+    // What the backward passes need of the forward ones is kept for a few rays at a time.
+    assert!(fit.arena_bytes < 200 << 20, "{} bytes", fit.arena_bytes);
+    let parts: Vec<usize> = fit.segments.iter().map(|segment| segment.parts).collect();
+    assert!(parts.len() == 2 && parts.iter().all(|parts| *parts >= 8), "{parts:?}");
+    let whole = PlanOptions { without: [Decision::Segments].into_iter().collect(), ..PlanOptions::default() };
+    let whole = plan(&simplified(&step.program).graph, &whole).unwrap();
+    assert!(whole.segments.is_empty() && whole.arena_bytes > 10 * fit.arena_bytes, "{} bytes", whole.arena_bytes);
+}
+
+/// Two convolutions: the second one reads panels of the first through a window, and both are one kernel each.
+#[test]
+fn a_convolution_reads_through_a_window() {
+    let program = program(
+        r#""y": 64, "x": 96, "c": 3, "n": 40, "m": 8"#,
+        r#""image": Input(axes: "[c, y, x]", about: "An image."),
+           "first": Input(axes: "[n, c, ty: 3, tx: 3]", about: "Weights."),
+           "second": Input(axes: "[m, n, ty: 3, tx: 3]", about: "Weights.")"#,
+        r#""result": "[m, y, x]""#,
+        r#"a = window(window(pad(pad(image, y, 1, 1), x, 1, 1), y, v, ty: 3), x, u, tx: 3)
+           hidden = max(sum(a * first, c, ty, tx), 0)[v as y, u as x]
+           b = window(window(pad(pad(hidden, y, 1, 1), x, 1, 1), y, v, ty: 3), x, u, tx: 3)
+           result = sum(b * second, n, ty, tx)[v as y, u as x]"#,
+    );
+    insta::assert_snapshot!("convolutions", planned(&program.graph, Fusion::Full).to_string());
 }
 
 #[test]
 fn plans_of_random_graphs_hold_together() {
     let cases = std::env::var("VISAGE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
+    let mut segmented = 0;
     for seed in 0..cases {
         let dtype = if seed % 4 == 3 { DType::F64 } else { DType::F32 };
         let options = Options { operations: 4 + seed as usize % 24, dtype, elements: 3000, ..Options::default() };
@@ -117,7 +142,12 @@ fn plans_of_random_graphs_hold_together() {
         let graph = simplify(&graph.pruned());
         planned(&graph, Fusion::Full);
         planned(&graph, Fusion::None);
+        let parts = PlanOptions { segment_bytes: 0, ..PlanOptions::default() };
+        let parts = plan(&graph, &parts).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+        segmented += usize::from(!parts.segments.is_empty());
+        parts.verify().unwrap_or_else(|defect| panic!("{defect}\n{parts}\n{graph}"));
     }
+    assert!(segmented > 0, "no plan runs in parts");
 }
 
 /// The plan of the layers, spoiled.

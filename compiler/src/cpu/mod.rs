@@ -229,13 +229,14 @@ fn placed(
         let define = |(number, stage): (usize, Option<wide::Wide>)| {
             let Some(stage) = stage else { return Ok(None) };
             let name = format!("kernel{i}.stage{number}");
-            let id = module.declare_function(&name, Linkage::Export, &signature)?;
-            module.define_function_bytes(id, 64, stage.bytes(), &[])?;
+            let id = module.declare_function(&name, Linkage::Export, &signature);
+            let id = id.map_err(|error| refused(kernel, &error))?;
+            let placed = module.define_function_bytes(id, 64, stage.bytes(), &[]);
+            placed.map_err(|error| refused(kernel, &error))?;
             Ok(Some((stage, id)))
         };
-        let stages: Result<Vec<_>, cranelift_module::ModuleError> =
-            stages.into_iter().enumerate().map(define).collect();
-        defined.push(stages.map_err(|error| refused(kernel, &error))?);
+        let stages: Result<Vec<_>, CompileError> = stages.into_iter().enumerate().map(define).collect();
+        defined.push(stages?);
     }
     if defined.iter().flatten().any(Option::is_some) {
         module.finalize_definitions().map_err(|error| CompileError::Memory(error.to_string()))?;

@@ -110,9 +110,9 @@ impl Encoder<'_> {
         self.a.and(rsp, -64)?;
         let mut pool = self.a.create_label();
         self.a.lea(rbx, qword_ptr(pool))?;
-        for pointer in 0..self.nest.pointers.min(POINTERS.len()) {
+        for (pointer, register) in POINTERS.into_iter().enumerate().take(self.nest.pointers) {
             let word = MemoryOperand::with_base_displ(Register::RDI, 8 * pointer as i64);
-            self.add(Machine::with2(Code::Mov_r64_rm64, POINTERS[pointer], word)?)?;
+            self.add(Machine::with2(Code::Mov_r64_rm64, register, word)?)?;
         }
         self.level(0)?;
         self.a.mov(rsp, rbp)?;

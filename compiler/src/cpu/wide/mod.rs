@@ -386,7 +386,7 @@ impl<'a> Lowering<'a> {
 /// (the word's top bits + `shift`) · unit.
 fn unit(tape: &mut Tape, word: Value, shift: f32) -> Value {
     let top = tape.shr(word, (u32::BITS - UNIFORM_BITS) as u8);
-    let value = tape.from_integer(top);
+    let value = tape.integer_to_float(top);
     let shift = tape.constant(shift);
     let value = tape.add(value, shift);
     let scale = tape.constant(UNIFORM_UNIT as f32);
@@ -509,12 +509,12 @@ fn cast(tape: &mut Tape, from: DType, to: DType, x: Value) -> Result<Value, Refu
             let zero = tape.integer(0);
             tape.compare(false, NOT_EQUAL, x, zero)
         }
-        (DType::I32, _) => tape.from_integer(x),
+        (DType::I32, _) => tape.integer_to_float(x),
         (_, DType::Bool) => {
             let zero = tape.constant(0.0);
             tape.compare(true, NOT_EQUAL, x, zero)
         }
-        (_, DType::I32) => tape.to_integer(x),
+        (_, DType::I32) => tape.float_to_integer(x),
         _ => x,
     })
 }

@@ -138,12 +138,12 @@ impl Tape {
     }
 
     /// Integers as floating-point numbers.
-    pub fn from_integer(&mut self, a: Value) -> Value {
+    pub fn integer_to_float(&mut self, a: Value) -> Value {
         self.unary(Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er, a)
     }
 
     /// Truncated towards zero, saturated; 0 for NaN.
-    pub fn to_integer(&mut self, a: Value) -> Value {
+    pub fn float_to_integer(&mut self, a: Value) -> Value {
         let truncated = self.unary(Code::EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae, a);
         // The processor answers the smallest integer for all that it cannot represent.
         let (limit, largest, zero) = (self.constant(2_147_483_648.0), self.integer(i32::MAX), self.integer(0));

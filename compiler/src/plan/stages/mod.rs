@@ -41,7 +41,7 @@ pub(super) struct Planner<'g> {
     /// The buffer of each stored node.
     pub stored: FxHashMap<NodeId, BufferId>,
     /// Strips already packed: (source, offsets) to buffer.
-    pub packed: FxHashMap<(BufferId, Vec<u32>, Vec<u32>, Vec<u32>), BufferId>,
+    pub packed: FxHashMap<(BufferId, [Vec<u32>; 3]), BufferId>,
     /// Maps so cheap that a reader in another kernel computes them again.
     pub recomputed: FxHashSet<NodeId>,
     /// Layouts of the computed nodes that leave their kernel.

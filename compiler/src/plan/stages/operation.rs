@@ -415,7 +415,7 @@ impl Builder<'_, '_> {
         // Axes that are read backwards start at their end.
         let start = (strided.offset + m_low + n_low + k_low) as u32;
         m_offsets.iter_mut().for_each(|offset| *offset += start);
-        let key = (source, m_offsets.clone(), n_offsets.clone(), k_offsets.clone());
+        let key = (source, [&m_offsets, &n_offsets, &k_offsets].map(Clone::clone));
         if let Some(target) = self.planner.packed.get(&key) {
             return *target;
         }

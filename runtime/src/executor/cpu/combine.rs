@@ -102,8 +102,8 @@ fn arranged<T: Copy>(
             let (matrix, piece) = (piece / pieces, piece % pieces);
             let padded = block.next_multiple_of(LANES);
             let first = matrix * (k / block) * padded * n;
-            for row in piece * rows(k)..n.min((piece + 1) * rows(k)) {
-                let start = m_offsets[matrix] as usize + n_offsets[row] as usize;
+            for (row, offset) in n_offsets.iter().enumerate().skip(piece * rows(k)).take(rows(k)) {
+                let start = m_offsets[matrix] as usize + *offset as usize;
                 for (column, offset) in k_offsets.iter().enumerate() {
                     let (at, column) = (column / block, column % block);
                     let panel = at * padded / LANES + column / LANES;

@@ -28,11 +28,13 @@ pub struct Options {
     pub elements: usize,
     /// The largest magnitude of a floating-point value.
     pub bound: f64,
+    /// The size of the first axis, and in one graph of four of the second one too; 0 if they are as short as the others.
+    pub long: usize,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { operations: 12, dtype: DType::F64, elements: 96, bound: 6.0 }
+        Options { operations: 12, dtype: DType::F64, elements: 96, bound: 6.0, long: 0 }
     }
 }
 
@@ -103,8 +105,12 @@ impl Garden {
         let dice = Dice::new(seed);
         let mut garden =
             Garden { graph: Graph::new(), feeds: Feeds::default(), dice, options: *options, values: Vec::new() };
-        let axes: Vec<(Axis, usize)> =
+        let mut axes: Vec<(Axis, usize)> =
             ["a", "b", "c", "d"].iter().map(|name| (Axis::new(name), 1 + garden.dice.below(4))).collect();
+        if options.long > 0 {
+            let both = garden.dice.once_in(4);
+            axes[..1 + usize::from(both)].iter_mut().for_each(|(_, size)| *size = options.long);
+        }
         for k in 0..3 + garden.dice.below(2) {
             let mut shape: Vec<_> = axes.iter().copied().filter(|_| garden.dice.once_in(2)).collect();
             if garden.dice.once_in(2) {

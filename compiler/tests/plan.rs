@@ -6,7 +6,7 @@ use visage_compiler::{
     generate::{Options, graph},
     graph::{DType, Graph, NodeId, Op},
     language::{Overrides, Spec},
-    plan::{Decision, Defect, Fusion, Layout, Place, Plan, PlanOptions, Stage, Step, plan, svg},
+    plan::{Buffer, Decision, Defect, Fusion, Layout, Place, Plan, PlanOptions, Stage, Step, plan, svg},
     simplify::{simplified, simplify},
     system::Program,
     training::step_program,
@@ -108,6 +108,79 @@ fn each_field_of_nerf_is_one_kernel_forward_and_one_backward() {
     assert!(whole.segments.is_empty() && whole.arena_bytes > 10 * fit.arena_bytes, "{} bytes", whole.arena_bytes);
 }
 
+/// Losses of rays with samples: rendering in between goes along rays, and one value of the first stretch is read by
+/// the step of the optimiser.
+#[test]
+fn rays_run_part_by_part() {
+    let program = program(
+        r#""ray": 256, "sample": 32, "from": 8, "mid": 16"#,
+        r#""x": Input(axes: "[ray, sample, from]", about: "Points."), "w": Input(axes: "[mid, from]", about: "Weights."),
+           "v": Input(axes: "[mid]", about: "Weights.")"#,
+        r#""loss": "[]", "dw": "[mid, from]", "seen": "[ray]""#,
+        r#"h = max(sum(w * x, from), 0)
+           y = cumsum(sigmoid(sum(v * h, mid)), sample)
+           seen = mean(y * y, sample)
+           loss = mean(seen, ray)
+           dw = grad(loss, w)"#,
+    );
+    let options = PlanOptions { segment_bytes: 0, segment_tiles: 1, ..PlanOptions::default() };
+    let plan = plan(&program.graph, &options).unwrap();
+    plan.verify().unwrap();
+    assert_eq!(plan.segments.len(), 1, "{plan}");
+    insta::assert_snapshot!("rays_in_parts", plan.to_string());
+    assert_eq!(svg(&plan).matches("class=\"part\"").count(), 1);
+    let spoiled = |spoil: &dyn Fn(&mut Plan)| {
+        let mut plan = plan.clone();
+        spoil(&mut plan);
+        plan.verify().expect_err("the plan is spoiled")
+    };
+    let parts = spoiled(&|plan| plan.segments[0].parts *= 1024);
+    assert!(matches!(parts, Defect::Parts { .. }), "{parts}");
+    let twice = spoiled(&|plan| plan.segments.push(plan.segments[0].clone()));
+    assert!(matches!(twice, Defect::Parts { .. }), "{twice}");
+    let part = spoiled(&|plan| plan.segments.clear());
+    assert!(matches!(part, Defect::Part { .. }), "{part}");
+    // Cut between two kernels: the second one would find the last part alone.
+    let cut = spoiled(&|plan| {
+        let mut rest = plan.segments[0].clone();
+        plan.segments[0].steps.end = rest.steps.start + 1;
+        rest.steps.start += 1;
+        plan.segments.push(rest);
+    });
+    assert!(matches!(cut, Defect::Part { .. }), "{cut}");
+    // With room for the whole of each value, but a reader that goes beyond its own rows.
+    let ahead = spoiled(&|plan| {
+        let whole = |buffer: &mut Buffer| {
+            buffer.parts = 1;
+            buffer.place = Place::Arena(plan.arena_bytes);
+            plan.arena_bytes += buffer.bytes();
+        };
+        plan.buffers.iter_mut().filter(|buffer| buffer.parts > 1).for_each(whole);
+        assert_eq!(plan.verify(), Ok(()));
+        for step in &mut plan.steps[plan.segments[0].steps.clone()][1..] {
+            let Step::Kernel(kernel) = step else { continue };
+            for stage in &mut kernel.stages {
+                if let Stage::Load { offset, .. } = stage {
+                    *offset += 1;
+                }
+            }
+        }
+    });
+    assert!(matches!(ahead, Defect::Ahead { .. }), "{ahead}");
+    // A value that the first part needs as well as the last is overwritten by what lives within a part.
+    let lost = spoiled(&|plan| {
+        let segment = plan.segments[0].steps.clone();
+        let read: Vec<_> = plan.steps[..segment.start].iter().flat_map(|step| step.buffers()).collect();
+        let early = plan.steps[segment.start].buffers().into_iter().find(|id| read.contains(id));
+        let place = early.map(|id| plan.buffers[id.0 as usize].place.clone());
+        let local = plan.buffers.iter_mut().find(|buffer| buffer.parts > 1);
+        if let (Some(place), Some(local)) = (place, local) {
+            local.place = place;
+        }
+    });
+    assert!(matches!(lost, Defect::Overlap { .. }), "{lost}");
+}
+
 /// Two convolutions: the second one reads panels of the first through a window, and both are one kernel each.
 #[test]
 fn a_convolution_reads_through_a_window() {
@@ -128,7 +201,6 @@ fn a_convolution_reads_through_a_window() {
 #[test]
 fn plans_of_random_graphs_hold_together() {
     let cases = std::env::var("VISAGE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
-    let mut segmented = 0;
     for seed in 0..cases {
         let dtype = if seed % 4 == 3 { DType::F64 } else { DType::F32 };
         let options = Options { operations: 4 + seed as usize % 24, dtype, elements: 3000, ..Options::default() };
@@ -142,12 +214,32 @@ fn plans_of_random_graphs_hold_together() {
         let graph = simplify(&graph.pruned());
         planned(&graph, Fusion::Full);
         planned(&graph, Fusion::None);
-        let parts = PlanOptions { segment_bytes: 0, ..PlanOptions::default() };
-        let parts = plan(&graph, &parts).unwrap_or_else(|e| panic!("{e}\n{graph}"));
-        segmented += usize::from(!parts.segments.is_empty());
-        parts.verify().unwrap_or_else(|defect| panic!("{defect}\n{parts}\n{graph}"));
     }
-    assert!(segmented > 0, "no plan runs in parts");
+}
+
+/// The same where an axis is long enough to be cut.
+#[test]
+fn plans_in_parts_hold_together() {
+    let cases = std::env::var("VISAGE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(400);
+    let in_parts = PlanOptions { segment_bytes: 0, segment_tiles: 1, ..PlanOptions::default() };
+    let mut segments = 0;
+    for seed in 0..cases {
+        let dtype = if seed % 4 == 3 { DType::F64 } else { DType::F32 };
+        let operations = 4 + seed as usize % 24;
+        let options = Options { operations, dtype, elements: 40_000, bound: 12.0, long: 64 };
+        let (mut graph, _) = graph(seed, &options);
+        if let (true, Some(loss)) = (seed % 2 == 0, graph.output("loss")) {
+            let leaves: Vec<NodeId> = graph.ids().filter(|id| matches!(graph.op(*id), Op::Parameter(_))).collect();
+            for (k, gradient) in gradients(&mut graph, loss, &leaves).unwrap().into_iter().enumerate() {
+                graph.set_output(&format!("gradient.{k}"), gradient);
+            }
+        }
+        let graph = simplify(&graph.pruned());
+        let plan = plan(&graph, &in_parts).unwrap_or_else(|e| panic!("{e}\n{graph}"));
+        plan.verify().unwrap_or_else(|defect| panic!("{defect}\n{plan}\n{graph}"));
+        segments += plan.segments.len();
+    }
+    assert!(segments > 0, "no plan runs in parts");
 }
 
 /// The plan of the layers, spoiled.

@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use thiserror::Error;
 use visage_compiler::{
     graph::{Op, Type},
-    plan::Without,
+    plan::{PlanOptions, Without},
     random::RandomKey,
     system::Program,
 };
@@ -65,13 +65,13 @@ pub struct ExecuteOptions {
     pub without: Without,
     /// Bytes of intermediate values beyond which a stretch of a program runs part by part, on the CPU.
     pub segment_bytes: usize,
+    /// Tiles of a part that are worth sharing among threads, on the CPU.
+    pub segment_tiles: usize,
 }
-
-/// [`ExecuteOptions::segment_bytes`] unless given.
-pub const SEGMENT_BYTES: usize = 64 << 20;
 
 impl Default for ExecuteOptions {
     fn default() -> ExecuteOptions {
+        let PlanOptions { segment_bytes, segment_tiles, .. } = PlanOptions::default();
         ExecuteOptions {
             device: Device::default(),
             threads: None,
@@ -79,7 +79,8 @@ impl Default for ExecuteOptions {
             contraction: Contraction::default(),
             maps: Maps::default(),
             without: Without::default(),
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes,
+            segment_tiles,
         }
     }
 }

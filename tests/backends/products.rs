@@ -1,10 +1,13 @@
 //! Contractions of many shapes, and their gradients.
 
-use crate::support::{Sketch, axes, shape};
+use crate::support::{Sketch, axes, run, shape};
 use visage_compiler::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
+    plan::{PlanOptions, plan},
+    simplify::simplify,
 };
+use visage_runtime::executor::ExecuteOptions;
 
 fn product(left: &[(&str, usize)], right: &[(&str, usize)], over: &[&str]) {
     let mut sketch = Sketch::new();
@@ -64,6 +67,40 @@ fn weight_gradients_over_many_rows() {
     sketch.graph.set_output("mean", mean);
     sketch.differentiate();
     sketch.check();
+}
+
+/// A loss of rays with samples and its gradients, in parts. What is computed for each ray has the same bits as it has
+/// whole; sums over rays are added up in another order.
+#[test]
+fn rays_in_parts() {
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("ray", 128), ("sample", 32), ("in", 7)]);
+    let first = sketch.weight("first", &[("hidden", 33), ("in", 7)]);
+    let second = sketch.weight("second", &[("hidden", 33)]);
+    let hidden = sketch.add(Op::Contract { over: axes(&["in"]) }, &[x, first]);
+    let zero = sketch.graph.constant(0.0, DType::F32);
+    let hidden = sketch.map(ScalarOp::Max, &[hidden, zero]);
+    let density = sketch.add(Op::Contract { over: axes(&["hidden"]) }, &[hidden, second]);
+    let density = sketch.map(ScalarOp::Sigmoid, &[density]);
+    let scan = Op::Scan { combine: Combine::Prod, axis: Axis::new("sample"), exclusive: true, reverse: false };
+    let arriving = sketch.add(scan, &[density]);
+    let seen = sketch.add(Op::Contract { over: axes(&["sample"]) }, &[arriving, density]);
+    let mean = sketch.add(Op::Reduce { combine: Combine::Sum, axes: axes(&["ray"]) }, &[seen]);
+    let scale = sketch.graph.constant(1e-2, DType::F32);
+    let mean = sketch.map(ScalarOp::Mul, &[mean, scale]);
+    sketch.graph.set_output("seen", seen);
+    sketch.graph.set_output("mean", mean);
+    sketch.differentiate();
+    let options = PlanOptions { segment_bytes: 0, segment_tiles: 1, ..PlanOptions::default() };
+    let plan = plan(&simplify(&sketch.graph), &options).unwrap();
+    assert!(!plan.segments.is_empty(), "{plan}");
+    sketch.check();
+    let whole = ExecuteOptions { threads: Some(1), ..ExecuteOptions::default() };
+    for threads in [1, 2, 3] {
+        let parts = ExecuteOptions { threads: Some(threads), segment_bytes: 0, segment_tiles: 1, ..whole };
+        let [parts, whole] = [parts, whole].map(|options| run(&sketch.graph, &sketch.feeds, &options));
+        assert!(parts["seen"] == whole["seen"], "with {threads} threads");
+    }
 }
 
 fn window(axis: &str, position: &str, tap: &str, taps: usize, stride: usize, dilation: usize) -> Op {

@@ -6,33 +6,51 @@ use crate::support::{check, ways};
 use visage_compiler::{
     autodiff::gradients,
     generate::{Options, graph},
-    graph::{DType, Op},
+    graph::{DType, Graph, Op},
+    plan::{PlanOptions, plan},
+    reference::Feeds,
+    simplify::simplify,
 };
+use visage_runtime::executor::ExecuteOptions;
+
+fn cases() -> u64 {
+    std::env::var("VISAGE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(300)
+}
+
+/// Adds the gradients of the loss by all leaves.
+fn differentiate(graph: &mut Graph) {
+    let Some(loss) = graph.output("loss") else { return };
+    let leaves: Vec<_> = graph
+        .ids()
+        .filter(|id| matches!(graph.op(*id), Op::Input(_) | Op::Parameter(_)))
+        .filter(|id| graph.ty(*id).dtype.is_float())
+        .collect();
+    for (k, gradient) in gradients(graph, loss, &leaves).unwrap().into_iter().enumerate() {
+        graph.set_output(&format!("gradient.{k}"), gradient);
+    }
+}
+
+fn check_seed(seed: u64, graph: &Graph, feeds: &Feeds, ways: &[ExecuteOptions]) {
+    let caught = std::panic::catch_unwind(|| check(graph, feeds, ways));
+    if let Err(cause) = caught {
+        eprintln!("the graph of seed {seed}:\n{graph}");
+        std::panic::resume_unwind(cause);
+    }
+}
 
 /// Each graph is run fused with micro-kernels and, in turn, one other way.
 fn graphs(part: u64, dtype: DType) {
-    let cases = std::env::var("VISAGE_CASES").ok().and_then(|count| count.parse().ok()).unwrap_or(300);
+    let cases = cases();
     let all = ways();
     for seed in (0..cases).filter(|seed| seed % 2 == part) {
         let elements = if seed % 3 == 0 { 96 } else { 3000 };
         let options = Options { operations: 4 + seed as usize % 20, dtype, elements, ..Options::default() };
         let (mut graph, feeds) = graph(seed, &options);
-        if let (true, Some(loss)) = (seed / 2 % 2 == 0, graph.output("loss")) {
-            let leaves: Vec<_> = graph
-                .ids()
-                .filter(|id| matches!(graph.op(*id), Op::Input(_) | Op::Parameter(_)))
-                .filter(|id| graph.ty(*id).dtype.is_float())
-                .collect();
-            for (k, gradient) in gradients(&mut graph, loss, &leaves).unwrap().into_iter().enumerate() {
-                graph.set_output(&format!("gradient.{k}"), gradient);
-            }
+        if seed / 2 % 2 == 0 {
+            differentiate(&mut graph);
         }
-        let other = 1 + (seed / 4) as usize % 3;
-        let caught = std::panic::catch_unwind(|| check(&graph, &feeds, &[all[0], all[other]]));
-        if let Err(cause) = caught {
-            eprintln!("the graph of seed {seed}:\n{graph}");
-            std::panic::resume_unwind(cause);
-        }
+        let other = 1 + (seed / 4) as usize % (all.len() - 1);
+        check_seed(seed, &graph, &feeds, &[all[0], all[other]]);
     }
 }
 
@@ -54,4 +72,30 @@ fn even_seeds_in_double_precision() {
 #[test]
 fn odd_seeds_in_double_precision() {
     graphs(1, DType::F64);
+}
+
+/// Graphs with an axis that is long enough to be cut, or two, as many parts as there can be: what runs in parts agrees
+/// with the reference, and that is so for a good part of the graphs.
+#[test]
+fn in_parts() {
+    let cases = cases() / 2;
+    let options = PlanOptions { segment_bytes: 0, segment_tiles: 1, ..PlanOptions::default() };
+    let way = ExecuteOptions { threads: Some(1), segment_bytes: 0, segment_tiles: 1, ..ExecuteOptions::default() };
+    let mut parted = 0;
+    for seed in 0..cases {
+        let dtype = if seed % 5 == 4 { DType::F64 } else { DType::F32 };
+        let long = if seed % 2 == 0 { 64 } else { 128 };
+        let operations = 6 + seed as usize % 20;
+        let sizes = Options { operations, dtype, elements: 40_000, bound: 12.0, long };
+        let (mut graph, feeds) = graph(seed, &sizes);
+        if seed % 3 != 0 {
+            differentiate(&mut graph);
+        }
+        let plan = plan(&simplify(&graph.pruned()), &options).unwrap_or_else(|error| panic!("{error}\n{graph}"));
+        if !plan.segments.is_empty() {
+            parted += 1;
+            check_seed(seed, &graph, &feeds, &[way]);
+        }
+    }
+    assert!(parted * 5 > cases, "{parted} of {cases} graphs run in parts");
 }

@@ -173,7 +173,7 @@ pub fn ways() -> Vec<ExecuteOptions> {
         way(true, Contraction::Cranelift),
         way(false, Contraction::Cranelift),
         // In parts wherever that is possible.
-        ExecuteOptions { segment_bytes: 0, ..way(true, Contraction::MicroKernel) },
+        ExecuteOptions { segment_bytes: 0, segment_tiles: 1, ..way(true, Contraction::MicroKernel) },
         ExecuteOptions { without: Decision::ALL.into_iter().collect(), ..way(true, Contraction::MicroKernel) },
     ]
 }

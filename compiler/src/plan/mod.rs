@@ -94,6 +94,9 @@ pub struct PlanOptions {
     pub without: Without,
     /// Bytes of intermediate values beyond which a stretch of a program runs part by part.
     pub segment_bytes: usize,
+    /// Tiles that a part has at least in every kernel that does much of the work, so that threads have something to
+    /// share.
+    pub segment_tiles: usize,
 }
 
 /// Decisions of the planner that can be switched off, to see what they are worth.
@@ -158,6 +161,7 @@ impl Default for PlanOptions {
             target: Target::default(),
             without: Without::default(),
             segment_bytes: 64 << 20,
+            segment_tiles: 32,
         }
     }
 }

@@ -1,9 +1,10 @@
 //! A plan as a picture: steps from top to bottom, what each kernel does, and the values between them.
 //!
 //! A box is a kernel with its stages; a thin line is packing or combining. To the right, a bracket for every stored
-//! intermediate value leads from the step that writes it to those that read it; the thicker, the more bytes.
+//! intermediate value leads from the step that writes it to those that read it; the thicker, the more bytes. To the left,
+//! a bracket for every stretch that runs part by part.
 
-use super::{Buffer, Kernel, Place, Plan, Stage, Step};
+use super::{Buffer, Kernel, Place, Plan, Segment, Stage, Step};
 use std::fmt::Write;
 
 /// Heights and widths, in pixels.
@@ -18,6 +19,7 @@ const LANE: usize = 9;
 const STYLE: &str = "\
 .ground{fill:#fff}text{font:12px ui-monospace,monospace;fill:#222}.name{font-weight:bold}.quiet{fill:#777}\
 .kernel{fill:#f4f5f7;stroke:#99a}.value{fill:none;stroke:#99a;opacity:.75}.value:hover{stroke:#c33;opacity:1}\
+.part{fill:none;stroke:#8a4fc7;stroke-width:2}\
 .contract{fill:#2563c9}.map{fill:#9aa3b5}.total{fill:#2c9a5f}.move{fill:#d98a1f}.order{fill:#8a4fc7}.sum{fill:#c93b3b}\
 @media(prefers-color-scheme:dark){.ground{fill:#16181d}text{fill:#ddd}.kernel{fill:#22262e;stroke:#667}.quiet{fill:#999}}";
 
@@ -67,6 +69,9 @@ pub fn svg(plan: &Plan) -> String {
     for step in &steps {
         draw(&mut text, step);
     }
+    for segment in &plan.segments {
+        bracket(&mut text, segment, &steps[segment.steps.clone()]);
+    }
     text.push_str("</svg>\n");
     text
 }
@@ -95,6 +100,22 @@ fn draw(text: &mut String, step: &Drawn) {
             }
         }
     }
+}
+
+/// A bracket to the left of steps that run part by part.
+fn bracket(text: &mut String, segment: &Segment, steps: &[Drawn]) {
+    let (Some(first), Some(last)) = (steps.first(), steps.last()) else { return };
+    let (top, bottom, x) = (first.top, last.top + last.height, MARGIN - 4);
+    let _ = writeln!(
+        text,
+        "<path class=\"part\" d=\"M{x} {top}H{0}V{bottom}H{x}\"><title>{1} steps, in {2} parts</title></path>\n\
+         <text class=\"quiet\" transform=\"translate({3} {4}) rotate(-90)\" text-anchor=\"end\">{2} parts</text>",
+        x - 4,
+        segment.steps.len(),
+        segment.parts,
+        x - 6,
+        top
+    );
 }
 
 fn label(text: &mut String, class: &str, x: usize, y: usize, words: &str) {

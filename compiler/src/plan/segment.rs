@@ -13,7 +13,8 @@
 //! leading axis; [`Kernel::blocks`] is the list of accesses for which that is known.
 
 use super::{
-    Access, Buffer, BufferId, Expression, Kernel, LANES, Layout, Place, Source, Stage, Step, Store, Term, words,
+    Access, Buffer, BufferId, Expression, Kernel, LANES, Layout, Place, PlanOptions, Source, Stage, Step, Store, Term,
+    words,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
@@ -30,31 +31,48 @@ pub struct Segment {
 /// Bytes that the values of a part may take, all together, before it is cut smaller.
 const PART_BYTES: usize = 128 << 20;
 
-/// Tiles of a part that a kernel which does much of the work has at least, so that threads have something to share.
-const LEAST_TILES: usize = 32;
-
 /// Orders the steps so that those that can run part by part follow one another, and cuts them into parts where their
-/// values take more than `threshold` bytes. Marks the values that are kept for one part.
+/// values take more than `options` say. Marks the values that are kept for one part.
 pub(super) fn segments(
     steps: Vec<Step>,
     buffers: &mut [Buffer],
     outputs: &FxHashSet<BufferId>,
-    threshold: usize,
+    options: &PlanOptions,
 ) -> (Vec<Step>, Vec<Segment>) {
     let Some(leading) = leading_size(&steps, buffers) else { return (steps, Vec::new()) };
+    let mut readers: FxHashMap<BufferId, usize> = FxHashMap::default();
+    for step in &steps {
+        distinct(touched(step).0).into_iter().for_each(|id| *readers.entry(id).or_default() += 1);
+    }
+    let whole = Whole { outputs, readers, leading, threshold: options.segment_bytes, tiles: options.segment_tiles };
     let mut ordered = Vec::with_capacity(steps.len());
     let mut segments = Vec::new();
     let mut stretch = Stretch::default();
     for step in steps {
         if let Err(step) = stretch.take(step, buffers, leading) {
-            stretch.end(&mut ordered, &mut segments, buffers, outputs, (leading, threshold));
+            stretch.end(&mut ordered, &mut segments, buffers, &whole);
             if let Err(step) = stretch.take(*step, buffers, leading) {
                 ordered.push(*step);
             }
         }
     }
-    stretch.end(&mut ordered, &mut segments, buffers, outputs, (leading, threshold));
+    stretch.end(&mut ordered, &mut segments, buffers, &whole);
     (ordered, segments)
+}
+
+/// What is known of the program as a whole.
+struct Whole<'a> {
+    outputs: &'a FxHashSet<BufferId>,
+    /// How many steps read each value.
+    readers: FxHashMap<BufferId, usize>,
+    leading: usize,
+    threshold: usize,
+    tiles: usize,
+}
+
+/// Each value once.
+fn distinct(ids: Vec<BufferId>) -> FxHashSet<BufferId> {
+    ids.into_iter().collect()
 }
 
 /// The size of the leading row axis that kernels with most bytes between them share.
@@ -82,6 +100,8 @@ struct Stretch {
     after: Vec<Step>,
     /// What kernels of the stretch have written.
     made: FxHashSet<BufferId>,
+    /// What kernels of the stretch touch other than block by block.
+    scattered: FxHashSet<BufferId>,
     /// What later steps have written.
     late: FxHashSet<BufferId>,
 }
@@ -93,13 +113,14 @@ impl Stretch {
         let waits = reads.iter().any(|id| self.late.contains(id));
         match step {
             Step::Kernel(kernel) if kernel.leads(leading) => {
-                // What the stretch has made must be there, row by row, when it is read.
+                // What the stretch has made must be there, row by row, when it is read: written in the same blocks.
                 let blocks = kernel.blocks(buffers);
-                let in_step = reads.iter().all(|id| !self.made.contains(id) || blocks.get(id) == Some(&true));
-                if waits || !in_step {
+                let in_step = |id: &BufferId| blocks.get(id) == Some(&true) && !self.scattered.contains(id);
+                if waits || reads.iter().any(|id| self.made.contains(id) && !in_step(id)) {
                     return Err(Box::new(Step::Kernel(kernel)));
                 }
                 self.made.extend(writes);
+                self.scattered.extend(blocks.into_iter().filter(|(_, in_step)| !in_step).map(|(id, _)| id));
                 self.kernels.push(kernel);
             }
             step if waits || reads.iter().any(|id| self.made.contains(id)) => {
@@ -112,47 +133,55 @@ impl Stretch {
     }
 
     /// Appends the stretch to the program, in parts if that is worth it.
-    fn end(
-        &mut self,
-        ordered: &mut Vec<Step>,
-        segments: &mut Vec<Segment>,
-        buffers: &mut [Buffer],
-        outputs: &FxHashSet<BufferId>,
-        (leading, threshold): (usize, usize),
-    ) {
-        let Stretch { before, mut kernels, after, made, .. } = std::mem::take(self);
-        // What is read by others, or not block by block, is kept whole.
-        let mut whole: FxHashSet<BufferId> = outputs.clone();
-        after.iter().for_each(|step| whole.extend(touched(step).0));
-        for kernel in &kernels {
-            whole.extend(kernel.blocks(buffers).into_iter().filter(|(_, in_step)| !in_step).map(|(id, _)| id));
+    fn end(&mut self, ordered: &mut Vec<Step>, segments: &mut Vec<Segment>, buffers: &mut [Buffer], whole: &Whole<'_>) {
+        let Whole { outputs, readers, leading, threshold, tiles } = whole;
+        let (leading, threshold) = (*leading, *threshold);
+        let Stretch { before, kernels, after, made, scattered, .. } = std::mem::take(self);
+        // What is read by other steps too, or not block by block, is kept whole.
+        let mut own: FxHashMap<BufferId, usize> = FxHashMap::default();
+        let mut kernels: Vec<Step> = kernels.into_iter().map(Step::Kernel).collect();
+        for step in &kernels {
+            distinct(touched(step).0).into_iter().for_each(|id| *own.entry(id).or_default() += 1);
         }
-        let local: Vec<BufferId> = made.into_iter().filter(|id| !whole.contains(id)).collect();
+        let is_local =
+            |id: &BufferId| own.get(id) == readers.get(id) && !scattered.contains(id) && !outputs.contains(id);
+        let mut local: Vec<BufferId> = made.into_iter().filter(is_local).collect();
+        local.sort_unstable();
         let bytes: usize = local.iter().map(|id| buffers[id.0 as usize].bytes()).sum();
         ordered.extend(before);
         let start = ordered.len();
         let wanted = bytes.div_ceil(PART_BYTES.min(threshold.max(1)));
         if bytes > threshold
-            && let Some(parts) = parts(&kernels, leading, wanted)
+            && let Some(parts) = parts(&kernels, leading, wanted, *tiles)
         {
-            kernels.iter_mut().for_each(|kernel| kernel.fit(parts));
+            for step in &mut kernels {
+                if let Step::Kernel(kernel) = step {
+                    kernel.fit(parts);
+                }
+            }
             local.iter().for_each(|id| buffers[id.0 as usize].parts = parts);
             segments.push(Segment { steps: start..start + kernels.len(), parts });
         }
-        ordered.extend(kernels.into_iter().map(Step::Kernel));
+        ordered.extend(kernels);
         ordered.extend(after);
     }
 }
 
-/// The number of parts, near `wanted`, that all kernels can be cut into.
-fn parts(kernels: &[Kernel], leading: usize, wanted: usize) -> Option<usize> {
+/// The number of parts, near `wanted`, that all kernels can be cut into; `least` tiles are left in each part of a kernel
+/// that does much of the work.
+fn parts(steps: &[Step], leading: usize, wanted: usize, least: usize) -> Option<usize> {
+    let kernel = |step: &Step| match step {
+        Step::Kernel(kernel) => Some(kernel.clone()),
+        _ => None,
+    };
+    let kernels: Vec<Kernel> = steps.iter().filter_map(kernel).collect();
     let work: f64 = kernels.iter().map(|kernel| kernel.flops).sum();
     let fits = |parts: usize| {
         leading.is_multiple_of(parts)
             && kernels.iter().all(|kernel| {
                 let whole = kernel.row_count().is_multiple_of(parts * LANES);
                 let tiles = (kernel.panels() / parts).div_ceil(kernel.tile_panels);
-                whole && (kernel.flops * 16.0 <= work || tiles >= LEAST_TILES)
+                whole && (kernel.flops * 16.0 <= work || tiles >= least)
             })
     };
     let possible: Vec<usize> = (2..=leading.min(256)).filter(|parts| fits(*parts)).collect();

@@ -1,7 +1,7 @@
 //! What every plan must be: values written before they are read, memory that nobody else uses meanwhile.
 
-use super::{BufferId, Kernel, LANES, Layout, Place, Plan, Source, Stage, Step, memory::lives};
-use rustc_hash::FxHashSet;
+use super::{BufferId, Kernel, LANES, Layout, Place, Plan, Segment, Source, Stage, Step, memory::lives};
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 use thiserror::Error;
 
@@ -26,6 +26,8 @@ pub enum Defect {
     Parts { step: usize, parts: usize },
     #[error("b{buffer} is kept for a part, and step {step} touches more")]
     Part { buffer: u32, step: usize },
+    #[error("step {step} runs in parts and reads of b{buffer} what later parts write")]
+    Ahead { buffer: u32, step: usize },
     #[error("the output `{name}` is not stored as plain elements")]
     Output { name: String },
 }
@@ -39,6 +41,7 @@ impl Plan {
         self.verify_order()?;
         self.verify_memory()?;
         self.verify_segments()?;
+        self.verify_turns()?;
         for (name, id) in &self.outputs {
             if !matches!(self.buffers[id.0 as usize].layout, Layout::Plain(_)) {
                 return Err(Defect::Output { name: name.clone() });
@@ -54,10 +57,22 @@ impl Plan {
         }
     }
 
-    /// What is kept for a part of a segment is touched in that segment alone, and part by part; parts are whole tiles.
+    /// Segments are stretches of their own, in whole tiles. What is kept for a part is touched in one segment alone, and
+    /// part by part; what a segment writes and reads is read no further than it is written.
     fn verify_segments(&self) -> Result<(), Defect> {
+        let mut end = 0;
+        for Segment { steps, parts } in &self.segments {
+            if *parts < 2 || steps.start < end || steps.end > self.steps.len() {
+                return Err(Defect::Parts { step: steps.start, parts: *parts });
+            }
+            end = steps.end;
+        }
+        let mut homes: FxHashMap<BufferId, Option<usize>> = FxHashMap::default();
+        // What a segment has written so far, and whether each part has written its own.
+        let mut made: FxHashMap<(Option<usize>, BufferId), bool> = FxHashMap::default();
         for (at, step) in self.steps.iter().enumerate() {
-            let parts = self.segments.iter().find(|segment| segment.steps.contains(&at)).map_or(1, |s| s.parts);
+            let home = self.segments.iter().position(|segment| segment.steps.contains(&at));
+            let parts = home.map_or(1, |home| self.segments[home].parts);
             let kernel = match step {
                 Step::Kernel(kernel) => Some(kernel),
                 _ => None,
@@ -66,14 +81,89 @@ impl Plan {
                 return Err(Defect::Parts { step: at, parts });
             }
             let blocks = kernel.map(|kernel| kernel.blocks(&self.buffers)).unwrap_or_default();
+            let in_step = |id: &BufferId| blocks.get(id) == Some(&true);
             for id in step.buffers() {
-                let own = self.buffers[id.0 as usize].parts;
-                if own > 1 && (own != parts || blocks.get(&id) != Some(&true)) {
-                    return Err(Defect::Part { buffer: id.0, step: at });
+                let buffer = &self.buffers[id.0 as usize];
+                if buffer.parts > 1 {
+                    let divides = buffer.layout.elements().is_multiple_of(buffer.parts * LANES);
+                    let alone = *homes.entry(id).or_insert(home) == home;
+                    if buffer.parts != parts || !divides || !alone || !in_step(&id) {
+                        return Err(Defect::Part { buffer: id.0, step: at });
+                    }
+                }
+            }
+            if let (Some(_), Some(kernel)) = (home, kernel) {
+                let (reads, writes) = touched(kernel);
+                if let Some(id) =
+                    reads.iter().find(|id| made.get(&(home, **id)).is_some_and(|own| !own || !in_step(id)))
+                {
+                    return Err(Defect::Ahead { buffer: id.0, step: at });
+                }
+                for id in writes {
+                    *made.entry((home, id)).or_insert(true) &= in_step(&id);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Goes through the steps as they run, two parts of each segment after another: whatever a step reads, or adds to, is
+    /// still there.
+    fn verify_turns(&self) -> Result<(), Defect> {
+        let arena: Vec<(BufferId, Range<usize>)> = (0..)
+            .map(BufferId)
+            .zip(&self.buffers)
+            .filter_map(|(id, buffer)| Some((id, self.in_arena(id)?, buffer.bytes())))
+            .map(|(id, offset, bytes)| (id, offset..offset + bytes))
+            .collect();
+        // By whom the memory of each value has been written since the value was.
+        let mut lost: FxHashMap<BufferId, BufferId> = FxHashMap::default();
+        let mut turn = |at: usize, again: bool| {
+            let (reads, writes) = match &self.steps[at] {
+                Step::Pack { source, target, .. } | Step::Combine { source, target, .. } => {
+                    (vec![*source], vec![*target])
+                }
+                Step::Kernel(kernel) => touched(kernel),
+            };
+            let overlaps =
+                |first: BufferId, second: BufferId| Defect::Overlap { first: first.0, second: second.0, step: at };
+            for id in &writes {
+                // Later parts add to what the first one has begun, and leave alone what it has written.
+                let kept = again && self.buffers[id.0 as usize].parts == 1;
+                match lost.get(id).filter(|_| kept) {
+                    Some(by) => return Err(overlaps(*id, *by)),
+                    None => lost.remove(id),
+                };
+            }
+            let memory = |id: &BufferId| arena.iter().find(|(other, _)| other == id).map(|(_, memory)| memory.clone());
+            for (id, memory) in writes.iter().filter_map(|id| Some((*id, memory(id)?))) {
+                let meets = |other: &Range<usize>| memory.start < other.end && other.start < memory.end;
+                for (other, _) in arena.iter().filter(|(other, own)| *other != id && meets(own)) {
+                    if writes.contains(other) {
+                        return Err(overlaps(id, *other));
+                    }
+                    lost.insert(*other, id);
+                }
+            }
+            match reads.iter().find_map(|id| Some((*id, *lost.get(id)?))) {
+                Some((id, by)) => Err(overlaps(id, by)),
+                None => Ok(()),
+            }
+        };
+        let mut step = 0;
+        while step < self.steps.len() {
+            let segment = self.segments.iter().find(|segment| segment.steps.start == step && !segment.steps.is_empty());
+            let stretch = segment.map_or(step..step + 1, |segment| segment.steps.clone());
+            for part in 0..if segment.is_some() { 2 } else { 1 } {
+                stretch.clone().try_for_each(|at| turn(at, part > 0))?;
+            }
+            step = stretch.end;
+        }
+        let end = self.steps.len();
+        match self.outputs.values().find_map(|id| Some((id.0, lost.get(id)?.0))) {
+            Some((first, second)) => Err(Defect::Overlap { first, second, step: end }),
+            None => Ok(()),
+        }
     }
 
     /// Steps and stages read what has been written.
@@ -172,6 +262,14 @@ impl Plan {
             None => Ok(()),
         }
     }
+}
+
+/// The stored values that a kernel reads, and those that it writes.
+fn touched(kernel: &Kernel) -> (Vec<BufferId>, Vec<BufferId>) {
+    let of = |sources: fn(&Stage) -> Vec<Source>| {
+        kernel.stages.iter().flat_map(sources).filter_map(Source::buffer).collect()
+    };
+    (of(Stage::reads), of(Stage::writes))
 }
 
 /// Two values that share memory while both live, and when.

@@ -138,9 +138,8 @@ impl Cpu {
     pub fn new(program: &Program, options: &ExecuteOptions) -> Result<Cpu, ExecuteError> {
         let device = |error: &dyn std::fmt::Display| ExecuteError::Device(error.to_string());
         let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
-        let without = options.without;
-        let segment_bytes = options.segment_bytes;
-        let plan_options = PlanOptions { fusion, target: Target::host(), without, segment_bytes };
+        let ExecuteOptions { without, segment_bytes, segment_tiles, .. } = *options;
+        let plan_options = PlanOptions { fusion, target: Target::host(), without, segment_bytes, segment_tiles };
         let plan = plan::plan(&simplified(program).graph, &plan_options).map_err(|error| device(&error))?;
         let contraction = match options.contraction {
             Contraction::MicroKernel => cpu::Contraction::MicroKernel,

@@ -263,7 +263,7 @@ impl<'g> Planner<'g> {
         if self.options.fusion == Fusion::Full && !self.options.without.has(Decision::Segments) {
             let kept = outputs.values().copied().collect();
             let steps = std::mem::take(&mut self.steps);
-            (self.steps, segments) = segment::segments(steps, &mut self.buffers, &kept, self.options.segment_bytes);
+            (self.steps, segments) = segment::segments(steps, &mut self.buffers, &kept, &self.options);
         }
         let lives = lives(&self.buffers, &self.steps, &segments, outputs.values());
         let lifetimes: Vec<Option<Interval>> = lives

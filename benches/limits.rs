@@ -3,6 +3,8 @@
 //! ```text
 //! cargo bench --bench limits
 //! cargo bench --bench limits -- contraction    # only the part of this name: contraction, map, maps or compilation
+//! cargo bench --bench limits -- grid           # matrix products of many shapes, which is no part of the rest
+//! cargo bench --bench limits -- grid=layer --threads=2 --json    # those whose names begin so; as one line of JSON
 //! ```
 //!
 //! Contractions are compared with the peak of fused multiply-adds, a fused map over arrays far larger than the
@@ -25,12 +27,28 @@ use visage_runtime::{
     executor::{Executable, ExecuteOptions, Maps},
 };
 
+#[path = "limits/grid.rs"]
+mod grid;
+
 const ROUNDS: usize = 15;
 
 fn main() {
-    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let wanted = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    for threads in [1, 2] {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let only = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let wanted = |part: &str| only.is_none_or(|only| only == part);
+    let threads = arguments.iter().find_map(|argument| argument.strip_prefix("--threads="));
+    let threads = threads.map(|count| count.parse().expect("--threads is a number"));
+    if let Some(of_grid) = only.and_then(|only| only.strip_prefix("grid")) {
+        let as_json = arguments.iter().any(|argument| argument == "--json");
+        for threads in threads.map_or(vec![1, 2], |threads| vec![threads]) {
+            if !as_json {
+                println!("{threads} thread{}", if threads == 1 { "" } else { "s" });
+            }
+            grid::grid(threads, of_grid.trim_start_matches('='), as_json);
+        }
+        return;
+    }
+    for threads in threads.map_or(vec![1, 2], |threads| vec![threads]) {
         println!("{threads} thread{}", if threads == 1 { "" } else { "s" });
         if wanted("contraction") {
             for (m, n, k) in [(4096, 256, 256), (1024, 1024, 1024)] {

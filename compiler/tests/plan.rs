@@ -170,12 +170,17 @@ fn rays_run_part_by_part() {
     // A value that the first part needs as well as the last is overwritten by what lives within a part.
     let lost = spoiled(&|plan| {
         let segment = plan.segments[0].steps.clone();
-        let read: Vec<_> = plan.steps[..segment.start].iter().flat_map(|step| step.buffers()).collect();
-        let early = plan.steps[segment.start].buffers().into_iter().find(|id| read.contains(id));
-        let place = early.map(|id| plan.buffers[id.0 as usize].place.clone());
-        let local = plan.buffers.iter_mut().find(|buffer| buffer.parts > 1);
-        if let (Some(place), Some(local)) = (place, local) {
-            local.place = place;
+        let written = |step: &Step| match step {
+            Step::Pack { target, .. } => Some(*target),
+            _ => None,
+        };
+        let packed: Vec<_> = plan.steps[..segment.start].iter().filter_map(written).collect();
+        let local = plan.buffers.iter().find(|buffer| buffer.parts > 1).map(|buffer| buffer.place.clone());
+        let early = plan.steps[segment.start].buffers().into_iter().find(|id| packed.contains(id));
+        if let (Some(Place::Arena(local)), Some(early)) = (local, early)
+            && let Place::Arena(offset) = &mut plan.buffers[early.0 as usize].place
+        {
+            *offset = local;
         }
     });
     assert!(matches!(lost, Defect::Overlap { .. }), "{lost}");

@@ -69,6 +69,25 @@ fn weight_gradients_over_many_rows() {
     sketch.check();
 }
 
+/// What each image is given, for all of its points: whole panels of one value, and the gradients that sum over them.
+#[test]
+fn values_of_an_image_for_its_points() {
+    for points in [64, 40] {
+        let mut sketch = Sketch::new();
+        let x = sketch.float("x", &[("image", 3), ("point", points), ("from", 9)]);
+        let weight = sketch.weight("weight", &[("to", 17), ("from", 9)]);
+        let frequency = sketch.float("frequency", &[("image", 3), ("to", 17)]);
+        let phase = sketch.float("phase", &[("to", 17), ("image", 3)]);
+        let hidden = sketch.add(Op::Contract { over: axes(&["from"]) }, &[x, weight]);
+        let hidden = sketch.map(ScalarOp::Mul, &[hidden, frequency]);
+        let hidden = sketch.map(ScalarOp::Add, &[hidden, phase]);
+        let result = sketch.map(ScalarOp::Sin, &[hidden]);
+        sketch.graph.set_output("result", result);
+        sketch.differentiate();
+        sketch.check();
+    }
+}
+
 /// A loss of rays with samples and its gradients, in parts. What is computed for each ray has the same bits as it has
 /// whole; sums over rays are added up in another order.
 #[test]

@@ -63,6 +63,20 @@ fn a_plan_is_drawn_with_its_kernels_and_the_values_between_them() {
 }
 
 #[test]
+fn maps_under_other_names_are_one_stage_with_what_an_image_gives_its_points() {
+    let program = program(
+        r#""image": 2, "point": 64, "from": 8, "to": 8"#,
+        r#""x": Input(axes: "[image, point, from]", about: "Points."), "w": Input(axes: "[to, from]", about: "Weights."),
+           "b": Input(axes: "[to]", about: "Biases."), "frequency": Input(axes: "[image, from]", about: "A factor an image."),
+           "phase": Input(axes: "[image, from]", about: "A phase an image.")"#,
+        r#""y": "[image, point, to]""#,
+        r#"h = sin(frequency * (sum(w * x, from) + b)[to as from] + phase)
+           y = sum(w * h, from)"#,
+    );
+    insta::assert_snapshot!("modulated", planned(&program.graph, Fusion::Full).to_string());
+}
+
+#[test]
 fn scans_sorts_and_gathers_of_wide_elements() {
     let program = program(
         r#""ray": 64, "sample": 6"#,

@@ -126,10 +126,22 @@ impl Geometry {
     /// The runs of `length` rows of one line from `index` on, of which the first is in `lane`.
     fn line(&self, axis: &Line, (index, length): (i64, i64), lane: usize, base: i64, runs: &mut Runs) {
         let position = |at: i64| (index + at) * axis.hop + axis.start;
-        if axis.hop == 1 && axis.divide == 1 && axis.unit == 1 {
+        if axis.hop == 1 && axis.divide == 1 {
             let from = (axis.low - position(0)).clamp(0, length);
             let to = (axis.high - position(0)).clamp(from, length);
-            return self.consecutive(lane + from as usize, (to - from) as usize, base + position(from), runs);
+            if axis.unit == 1 {
+                return self.consecutive(lane + from as usize, (to - from) as usize, base + position(from), runs);
+            }
+            if self.panel == 0 {
+                for at in from..to {
+                    runs.push(Run {
+                        lane: lane + at as usize,
+                        length: 1,
+                        word: (base + position(at) * axis.unit) as isize,
+                    });
+                }
+                return;
+            }
         }
         for at in 0..length {
             let position = position(at);
@@ -201,6 +213,34 @@ pub(crate) unsafe extern "C" fn load_window(
 mod tests {
     use super::*;
     use crate::{Isa, micro_kernels};
+
+    /// The same rows from a row-major image, features side by side.
+    #[test]
+    fn windows_read_rows_of_features() {
+        let (height, width) = (3_i64, 21_i64);
+        for (features, ty, tx) in [5_usize, 37].into_iter().flat_map(|f| (0..9).map(move |tap| (f, tap / 3, tap % 3))) {
+            let image: Vec<f32> = (0..(height * width) as usize * features).map(|at| at as f32 + 1.0).collect();
+            let unit = features as i64;
+            let line = |size, start, unit| Line { size, hop: 1, start, low: 0, high: size, divide: 1, unit };
+            let mut geometry = Geometry { rows: height * width, panel: 0, count: 2, ..Geometry::default() };
+            geometry.axes[..2].copy_from_slice(&[line(height, ty - 1, width * unit), line(width, tx - 1, unit)]);
+            for isa in Isa::available() {
+                for first in (0..(height * width) as usize).step_by(LANES) {
+                    let mut out = vec![f32::NAN; features * LANES];
+                    let load = micro_kernels(isa).load_window;
+                    // SAFETY: the places of the geometry are in the image.
+                    unsafe { load(&geometry, first, features, image.as_ptr(), 1, out.as_mut_ptr(), LANES) }
+                    for (feature, lane) in (0..out.len()).map(|at| (at / LANES, at % LANES)) {
+                        let row = (first + lane) as i64;
+                        let (y, x) = (row / width + ty - 1, row % width + tx - 1);
+                        let inside = row < height * width && (0..height).contains(&y) && (0..width).contains(&x);
+                        let expected = if inside { image[(y * width + x) as usize * features + feature] } else { 0.0 };
+                        assert_eq!(out[feature * LANES + lane], expected, "{isa}, tap {ty} {tx}, row {row}");
+                    }
+                }
+            }
+        }
+    }
 
     /// An image of 3 × `width` in panels, 5 features, seen through every tap of 3 × 3 with a border of zeros.
     #[test]

@@ -15,7 +15,7 @@ use crate::{
 use cranelift_codegen::ir::{
     InstBuilder, Type, Value,
     condcodes::IntCC,
-    types::{I32, I32X4, I64, I64X2},
+    types::{I32, I32X4, I64},
 };
 
 /// Emits one stage at the current tile.
@@ -188,7 +188,7 @@ fn load(
         });
     }
     let (element, size) = element(e, source);
-    if is_same_in_panels(e.kernel, row_strides) {
+    if !target.lanes {
         return e.panels(&mut |e| {
             let row = e.first_row();
             let indices = e.row_indices(row);
@@ -200,10 +200,7 @@ fn load(
                 let from = e.b.ins().iadd(from, feature);
                 let to = e.address(target);
                 let value = e.b.ins().load(element, flags(), from, 0);
-                let value = e.b.ins().splat(if element == I64 { I64X2 } else { I32X4 }, value);
-                for vector in 0..LANES as i64 * size / 16 {
-                    e.b.ins().store(flags(), value, to, (vector * 16) as i32);
-                }
+                e.b.ins().store(flags(), value, to, 0);
             });
         });
     }
@@ -230,14 +227,6 @@ fn load(
             });
         });
     });
-}
-
-/// Whether a stored value is the same for all rows of a panel: it varies only along axes of which each index has whole
-/// panels, as what is given an image does for its pixels.
-fn is_same_in_panels(kernel: &Kernel, row_strides: &[(Axis, isize)]) -> bool {
-    let varies = row_strides.iter().rposition(|(_, stride)| *stride != 0);
-    let inner = |at: usize| kernel.rows[at + 1..].iter().map(|(_, size)| size).product::<usize>();
-    varies.is_some_and(|at| inner(at).is_multiple_of(LANES))
 }
 
 /// How an element of a stored value is copied: its type, whatever it means, and its bytes.

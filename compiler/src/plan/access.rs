@@ -35,6 +35,12 @@ impl Access {
         self.strides.iter().find(|(a, _)| *a == axis).map_or(0, |(_, stride)| *stride)
     }
 
+    /// The same place with other names for the loops that move it.
+    pub(super) fn renamed(mut self, names: &Names) -> Access {
+        self.strides.iter_mut().for_each(|(axis, _)| *axis = names.of(*axis));
+        self
+    }
+
     /// The one stride along several axes read as one in this order, if they have one and it goes forwards.
     pub(super) fn merged(&self, axes: &[(Axis, usize)]) -> Option<usize> {
         let strided =
@@ -42,6 +48,27 @@ impl Access {
         let names: Vec<Axis> = axes.iter().map(|(axis, _)| *axis).collect();
         let (_, stride) = strided.merged(&names)?;
         usize::try_from(stride).ok().filter(|stride| *stride > 0)
+    }
+}
+
+/// Other names for some axes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names(Vec<(Axis, Axis)>);
+
+impl Names {
+    /// What an axis is called.
+    pub fn of(&self, axis: Axis) -> Axis {
+        self.0.iter().find(|(from, _)| *from == axis).map_or(axis, |(_, to)| *to)
+    }
+
+    /// Names given as (axis, what it is called).
+    pub fn new(pairs: impl IntoIterator<Item = (Axis, Axis)>) -> Names {
+        Names(pairs.into_iter().filter(|(from, to)| from != to).collect())
+    }
+
+    /// The way back.
+    pub fn inverse(&self) -> Names {
+        Names(self.0.iter().map(|(from, to)| (*to, *from)).collect())
     }
 }
 

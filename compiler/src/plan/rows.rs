@@ -53,6 +53,21 @@ pub(super) fn path(graph: &Graph, node: NodeId) -> Path {
     Path { base, views }
 }
 
+impl Path {
+    /// Whether the views change nothing but names.
+    pub fn only_renames(&self, graph: &Graph) -> bool {
+        self.views.iter().all(|view| matches!(graph.op(*view), Op::Rename(_)))
+    }
+
+    /// The name that an axis of the base has at the far end of a path of [only renames](Path::only_renames).
+    pub fn renamed(&self, graph: &Graph, axis: Axis) -> Axis {
+        self.views.iter().fold(axis, |axis, view| match graph.op(*view) {
+            Op::Rename(pairs) => pairs.iter().find(|(from, _)| *from == axis).map_or(axis, |(_, to)| *to),
+            _ => axis,
+        })
+    }
+}
+
 /// The names that the base's row axes have at the far end of the path, or nothing where a view cuts,
 /// repeats or splits one of them.
 pub(super) fn rows_through(graph: &Graph, path: &Path, rows: &[Axis]) -> Option<Vec<Axis>> {

@@ -1,6 +1,6 @@
 //! What a stage touches: its accesses, its stored values.
 
-use super::{Access, BufferId, Expression, Source, Stage, Step, Term, Window};
+use super::{Access, BufferId, Expression, Source, Stage, Step, Term, Window, access::Names};
 
 impl Expression {
     fn accesses(&self) -> impl Iterator<Item = &Access> {
@@ -16,6 +16,25 @@ impl Expression {
             .iter()
             .filter(|term| matches!(term, Term::Map(..) | Term::Gather { .. } | Term::Random { .. }))
             .count()
+    }
+
+    /// Gives the loops other names.
+    pub(super) fn rename(&mut self, names: &Names) {
+        for term in &mut self.terms {
+            let strides = match term {
+                Term::Load(access, _) | Term::Gather { source: access, .. } => &mut access.strides,
+                Term::FeatureIndex(axis) => {
+                    *axis = names.of(*axis);
+                    continue;
+                }
+                Term::Random { strides, .. } => {
+                    strides.iter_mut().for_each(|(axis, _)| *axis = names.of(*axis));
+                    continue;
+                }
+                Term::Constant(..) | Term::RowIndex(_) | Term::Map(..) => continue,
+            };
+            strides.iter_mut().for_each(|(axis, _)| *axis = names.of(*axis));
+        }
     }
 
     fn sources(&self) -> Vec<Source> {

@@ -71,7 +71,7 @@ unsafe fn transpose_whole(from: *const f32, from_stride: usize, to: *mut f32, to
 /// Transposes in three steps: pairs, then 4 x 4 blocks inside each 128-bit lane, then the lanes themselves.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transposed(rows: [__m512; SIDE]) -> [__m512; SIDE] {
+pub(crate) fn transposed(rows: [__m512; SIDE]) -> [__m512; SIDE] {
     let zero = _mm512_setzero_ps();
     let mut blocks = [zero; SIDE];
     for group in (0..SIDE).step_by(4) {

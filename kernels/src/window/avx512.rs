@@ -1,7 +1,7 @@
 //! Windows by masked loads: a vector of 16 lanes is put together from the runs that it takes part in.
 
 use super::{Geometry, Run};
-use crate::LANES;
+use crate::{LANES, pack::avx512::transposed};
 use std::arch::x86_64::*;
 
 /// Lanes of a vector.
@@ -60,6 +60,9 @@ pub(crate) unsafe extern "C" fn load_window(
                         _mm512_storeu_ps(to.add(feature * out_stride), value);
                     }
                 }
+                _ if count > MOST_RUNS && feature_stride == 1 && features >= WIDTH => {
+                    rows(parts, features, source, to, out_stride)
+                }
                 _ if count <= MOST_RUNS => {
                     for feature in 0..features {
                         let from = source.wrapping_offset(feature as isize * feature_stride);
@@ -84,6 +87,36 @@ fn part(run: &Run, start: usize) -> Option<Part> {
     }
     let lanes = ((1_u32 << (to - from)) - 1) << (from - start);
     Some(Part { lanes: lanes as __mmask16, word: run.word + start as isize - run.lane as isize })
+}
+
+/// Rows whose features lie side by side: sixteen of each at a time, transposed.
+///
+/// # Safety
+/// As [`super::LoadWindow`], for the lanes of `parts`.
+#[target_feature(enable = "avx512f")]
+unsafe fn rows(parts: &[Part], features: usize, source: *const f32, out: *mut f32, out_stride: usize) {
+    let mut words = [0_isize; WIDTH];
+    let mut lanes: __mmask16 = 0;
+    for part in parts {
+        for (lane, word) in words.iter_mut().enumerate().filter(|(lane, _)| part.lanes >> lane & 1 == 1) {
+            *word = part.word + lane as isize;
+        }
+        lanes |= part.lanes;
+    }
+    for start in (0..features).step_by(WIDTH) {
+        let count = WIDTH.min(features - start);
+        let inside = ((1_u32 << count) - 1) as __mmask16;
+        let mut lines = [_mm512_setzero_ps(); WIDTH];
+        for (lane, (line, word)) in lines.iter_mut().zip(words).enumerate() {
+            let mask = if lanes >> lane & 1 == 1 { inside } else { 0 };
+            // SAFETY: the caller's contract: masked elements are not touched.
+            *line = unsafe { _mm512_maskz_loadu_ps(mask, source.wrapping_offset(word + start as isize)) };
+        }
+        for (feature, value) in transposed(lines).into_iter().enumerate().take(count) {
+            // SAFETY: the caller's contract.
+            unsafe { _mm512_storeu_ps(out.add((start + feature) * out_stride), value) };
+        }
+    }
 }
 
 /// One element a lane.

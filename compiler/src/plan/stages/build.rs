@@ -9,9 +9,9 @@ use crate::{
     graph::{DType, NodeId, Op},
     plan::{
         Access, Arrangement, BufferId, Combine, Decision, Kernel, LANES, Layout, Place, Source, Stage, Step, Store,
-        access::Strided,
+        access::{Names, Strided},
         memory::{self, Interval},
-        rows::path,
+        rows::{Path, path},
         words,
     },
 };
@@ -20,19 +20,26 @@ use rustc_hash::FxHashMap;
 /// Tiles that a kernel is cut into at least, as far as it has panels.
 const LEAST_TILES: usize = 32;
 
+/// Bytes of partial results beyond which there are few of them: each tile reads and writes one.
+const LARGE_PARTIAL: usize = 256 << 10;
+
 /// Where a value of this kernel lives: its features' strides relative to a source.
 #[derive(Clone)]
 pub(super) struct Home {
     source: Source,
     panel_stride: usize,
+    /// Whether rows lie side by side; else there is one element for all rows of a panel.
+    lanes: bool,
     strided: Strided,
 }
 
 /// A run of maps that will become one stage.
-#[derive(Default)]
 struct Group {
+    /// The loops, as the first node names its features.
     loops: Vec<(Axis, usize)>,
     nodes: Vec<NodeId>,
+    /// What the loops are called for the features of each node.
+    names: FxHashMap<NodeId, Names>,
     body: Body,
 }
 
@@ -136,7 +143,7 @@ impl<'p, 'g> Builder<'p, 'g> {
                     !all.contains(&base) || done.contains(&base)
                 })
             };
-            let joins = waiting.iter().position(|node| ready(node) && self.joins_group(*node));
+            let joins = waiting.iter().position(|node| ready(node) && self.joins_group(*node).is_some());
             let at = joins.or_else(|| waiting.iter().position(ready)).unwrap_or(0);
             let node = waiting.remove(at);
             self.emit(node);
@@ -149,31 +156,61 @@ impl<'p, 'g> Builder<'p, 'g> {
         matches!(self.planner.graph.op(node), Op::Map(_) | Op::Random { .. } | Op::Gather { .. })
     }
 
-    /// Whether a lane-wise member can be computed in the open run of maps.
-    fn joins_group(&self, node: NodeId) -> bool {
-        let Some(group) = &self.group else { return false };
-        let loops = self.features(node);
-        self.is_lane_wise(node)
-            && loops.len() == group.loops.len()
-            && loops.iter().all(|entry| group.loops.contains(entry))
-            && self.planner.graph.operands(node).iter().enumerate().all(|(position, operand)| {
-                let path = path(self.planner.graph, *operand);
-                let gathered = position == 0 && matches!(self.planner.graph.op(node), Op::Gather { .. });
-                !group.nodes.contains(&path.base) || (path.views.is_empty() && !gathered)
-            })
+    /// The loops' names for the features of a lane-wise member, if it can be computed in the open run of maps: it has
+    /// features of the same sizes, and sees what it takes from the run under other names at most.
+    fn joins_group(&self, node: NodeId) -> Option<Names> {
+        let group = self.group.as_ref()?;
+        let graph = self.planner.graph;
+        let features = self.features(node);
+        if !self.is_lane_wise(node) || features.len() != group.loops.len() {
+            return None;
+        }
+        let mut names: Vec<(Axis, Axis)> = Vec::new();
+        for (position, operand) in graph.operands(node).into_iter().enumerate() {
+            let path = path(graph, operand);
+            let Some(theirs) = group.names.get(&path.base) else { continue };
+            let gathered = position == 0 && matches!(graph.op(node), Op::Gather { .. });
+            if gathered || !path.only_renames(graph) {
+                return None;
+            }
+            for (axis, _) in self.features(path.base) {
+                let (own, called) = (path.renamed(graph, axis), theirs.of(axis));
+                match names.iter().find(|(axis, _)| *axis == own) {
+                    Some((_, other)) if *other != called => return None,
+                    Some(_) => {}
+                    None => names.push((own, called)),
+                }
+            }
+        }
+        for (axis, _) in &features {
+            if !names.iter().any(|(own, _)| own == axis) {
+                names.push((*axis, *axis));
+            }
+        }
+        let fits = |loop_: &(Axis, usize)| {
+            let mut own = names.iter().filter(|(_, called)| *called == loop_.0);
+            own.next().is_some_and(|(own, _)| features.contains(&(*own, loop_.1))) && own.next().is_none()
+        };
+        (names.len() == features.len() && group.loops.iter().all(fits)).then(|| Names::new(names))
     }
 
     fn emit(&mut self, node: NodeId) {
         if !self.is_lane_wise(node) {
             return self.operation(node);
         }
-        if !self.joins_group(node) {
+        let names = self.joins_group(node).unwrap_or_else(|| {
             self.flush();
-            self.group = Some(Group { loops: self.features(node), ..Group::default() });
-        }
+            let (loops, names) = (self.features(node), FxHashMap::default());
+            self.group = Some(Group { loops, nodes: Vec::new(), names, body: Body::default() });
+            Names::default()
+        });
         if let Some(mut group) = self.group.take() {
-            self.compute(&mut group.body, node);
+            group.body.names = names.clone();
+            let term = self.compute(&mut group.body, node);
+            group.body.names = Names::default();
+            group.body.know(node, term);
             group.nodes.push(node);
+            group.names.insert(node, names);
             self.group = Some(group);
         }
     }
@@ -189,7 +226,7 @@ impl<'p, 'g> Builder<'p, 'g> {
                 continue;
             }
             if let Some(term) = group.body.term(*node) {
-                let target = self.settle(*node, &mut saves);
+                let target = self.settle(*node, &mut saves).renamed(&group.names[node]);
                 stores.push(Store { term, target, add: false });
             }
         }
@@ -198,11 +235,10 @@ impl<'p, 'g> Builder<'p, 'g> {
     }
 
     /// The open run of maps as the body of the one reduction or scan that reads it, if nobody else
-    /// does; otherwise ends the run and gives an empty body.
+    /// does; otherwise ends the run and gives an empty body. Its loops are called as the reader calls them.
     pub fn body_for(&mut self, reader: NodeId) -> Body {
         let graph = self.planner.graph;
         if let Some(group) = &self.group {
-            let direct = graph.operands(reader).iter().any(|operand| group.nodes.contains(operand));
             let private = group.nodes.iter().all(|node| {
                 self.planner.layout(*node).is_none()
                     && self
@@ -210,15 +246,18 @@ impl<'p, 'g> Builder<'p, 'g> {
                         .get(node)
                         .is_none_or(|readers| readers.iter().all(|r| group.nodes.contains(r) || *r == reader))
             });
-            let through_views = graph.operands(reader).iter().any(|operand| {
-                let path = path(graph, *operand);
-                !path.views.is_empty() && group.nodes.contains(&path.base)
-            });
-            if direct
+            let paths: Vec<Path> = graph.operands(reader).iter().map(|operand| path(graph, *operand)).collect();
+            let mut read = paths.iter().filter_map(|path| Some((path, group.names.get(&path.base)?)));
+            let through_views = read.clone().any(|(path, _)| !path.views.is_empty());
+            let names = read.next().map(|(_, names)| names.clone());
+            let agree = read.all(|(_, other)| Some(other) == names.as_ref());
+            if let Some(names) = names
                 && private
+                && agree
                 && !through_views
-                && let Some(group) = self.group.take()
+                && let Some(mut group) = self.group.take()
             {
+                group.body.expression.rename(&names.inverse());
                 return group.body;
             }
         }
@@ -248,7 +287,7 @@ impl<'p, 'g> Builder<'p, 'g> {
             _ => (self.tile(panel), panel),
         };
         let strided = Strided::dense(loops.iter().copied(), lanes as isize);
-        let home = Home { source, panel_stride, strided };
+        let home = Home { source, panel_stride, lanes: true, strided };
         let access = home.access(&home.strided);
         if let (Some(Layout::Plain(shape)), Source::Tile(_), false) = (&layout, source, large && same) {
             let dense = Strided::dense(shape.iter(), words(self.dtype(node)) as isize);
@@ -269,7 +308,8 @@ impl<'p, 'g> Builder<'p, 'g> {
     /// Lets a member share the memory of another: a view that turned out to cost nothing.
     pub fn alias(&mut self, node: NodeId, access: &Access, strided: Strided) {
         let strided = Strided { offset: access.offset, ..strided };
-        self.homes.insert(node, Home { source: access.source, panel_stride: access.panel_stride, strided });
+        let Access { source, panel_stride, lanes, .. } = *access;
+        self.homes.insert(node, Home { source, panel_stride, lanes, strided });
     }
 
     /// New tile memory of so many words a panel.
@@ -299,7 +339,8 @@ impl<'p, 'g> Builder<'p, 'g> {
             let panel_stride = product(features) * lanes;
             let dense = Strided::dense(features.iter().copied(), lanes as isize);
             let strided = path.views.iter().fold(dense, |s, view| s.viewed(graph.op(*view)));
-            return Home { source: Source::Buffer(buffer), panel_stride, strided: strided.clone() }.access(&strided);
+            let source = Source::Buffer(buffer);
+            return Home { source, panel_stride, lanes: true, strided: strided.clone() }.access(&strided);
         }
         let (buffer, strided) = self.planner.plain(&path);
         let row_strides = self.row_strides(&strided, rows);
@@ -334,9 +375,13 @@ impl<'p, 'g> Builder<'p, 'g> {
         // Axes that the view repeats are not loaded twice.
         let loops: Vec<(Axis, usize, isize)> =
             feature_strides.into_iter().filter(|(_, size, stride)| *stride != 0 && *size > 0).collect();
-        let dense = Strided::dense(loops.iter().map(|(axis, size, _)| (*axis, *size)), lanes as isize);
-        let panel_stride = loops.iter().map(|(_, size, _)| size).product::<usize>() * lanes;
-        let home = Home { source: self.tile(panel_stride), panel_stride, strided: dense.clone() };
+        // What an image gives all of its pixels is one element for the rows of a panel.
+        let varies = !is_same_in_panels(&self.rows, &row_strides);
+        let step = if varies { lanes } else { unit };
+        let dense = Strided::dense(loops.iter().map(|(axis, size, _)| (*axis, *size)), step as isize);
+        let elements = loops.iter().map(|(_, size, _)| size).product::<usize>();
+        let panel_stride = (elements * step).next_multiple_of(LANES);
+        let home = Home { source: self.tile(panel_stride), panel_stride, lanes: varies, strided: dense.clone() };
         let target = home.access(&dense);
         let stage = Stage::Load {
             source: buffer,
@@ -380,7 +425,7 @@ impl<'p, 'g> Builder<'p, 'g> {
     pub fn apart(&mut self, features: &[(Axis, usize)], lanes: usize) -> Access {
         let dense = Strided::dense(features.iter().copied(), lanes as isize);
         let panel_stride = product(features) * lanes;
-        let home = Home { source: self.tile(panel_stride), panel_stride, strided: dense.clone() };
+        let home = Home { source: self.tile(panel_stride), panel_stride, lanes: true, strided: dense.clone() };
         home.access(&dense)
     }
 
@@ -416,6 +461,11 @@ impl<'p, 'g> Builder<'p, 'g> {
         self.stages.iter().map(of).max().unwrap_or(0)
     }
 
+    /// Bytes of one partial result of everything that accumulates.
+    fn partial_bytes(&self) -> usize {
+        self.partials.iter().map(|partial| self.planner.buffers[partial.partials.0 as usize].bytes()).sum()
+    }
+
     fn finish(self, name: String) {
         let mut lifetimes: Vec<Option<Interval>> = vec![None; self.tiles.len()];
         for (time, stage) in self.stages.iter().enumerate() {
@@ -436,7 +486,7 @@ impl<'p, 'g> Builder<'p, 'g> {
             (target.tile_bytes, 8)
         } else if any(|stage| matches!(stage, Stage::Contract { .. })) {
             // Weights that stay in cache serve one panel after another as well as several at a time.
-            (target.tile_bytes, if self.largest_matrix() * 4 <= target.tile_bytes { 1 } else { 4 })
+            (target.tile_bytes, if self.largest_matrix() * 4 <= target.tile_bytes { 1 } else { 16 })
         } else if any(|stage| matches!(stage, Stage::Stream { .. })) {
             (STREAM_BYTES, 256)
         } else {
@@ -445,12 +495,11 @@ impl<'p, 'g> Builder<'p, 'g> {
         // Enough tiles for every thread to get its share; but where large weights come from afar for every tile, as
         // few as a few threads need.
         let heavy = self.largest_matrix() * 4 > target.tile_bytes;
-        let most = most.min(panels.div_ceil(if heavy { LEAST_TILES / 4 } else { LEAST_TILES }));
+        let least = if heavy || self.partial_bytes() > LARGE_PARTIAL { LEAST_TILES / 4 } else { LEAST_TILES };
+        let most = most.min(panels.div_ceil(least));
         let tile_panels = (budget / (per_panel * 4).max(LANES * 4)).clamp(1, most);
         let tiles = panels.div_ceil(tile_panels);
-        let partial_bytes: usize =
-            self.partials.iter().map(|partial| self.planner.buffers[partial.partials.0 as usize].bytes()).sum();
-        let most_chunks = if partial_bytes > 256 << 10 { 8 } else { 32 };
+        let most_chunks = if self.partial_bytes() > LARGE_PARTIAL { LEAST_TILES / 4 } else { LEAST_TILES };
         let chunks = if self.partials.is_empty() { 1 } else { tiles.min(most_chunks) };
         for partial in &self.partials {
             if let Layout::Partials { chunks: count, .. } =
@@ -488,12 +537,19 @@ impl<'p, 'g> Builder<'p, 'g> {
 /// than in turn.
 const STREAM_BYTES: usize = 4 << 10;
 
+/// Whether a stored value is the same for all rows of a panel: it varies only along axes of which each index has whole
+/// panels, as what is given an image does for its pixels.
+fn is_same_in_panels(rows: &[(Axis, usize)], row_strides: &[(Axis, isize)]) -> bool {
+    let varies = row_strides.iter().rposition(|(_, stride)| *stride != 0);
+    varies.is_some_and(|at| product(&rows[at + 1..]).is_multiple_of(LANES))
+}
+
 impl Home {
     fn access(&self, strided: &Strided) -> Access {
         Access {
             source: self.source,
             panel_stride: self.panel_stride,
-            lanes: true,
+            lanes: self.lanes,
             strides: strided.axes.iter().map(|(axis, _, stride)| (*axis, *stride)).collect(),
             offset: strided.offset,
         }

@@ -6,7 +6,7 @@ use crate::{
     graph::{DType, NodeId, Op, ScalarOp},
     plan::{
         Access, Expression, Source, Term,
-        access::Strided,
+        access::{Names, Strided},
         rows::{is_inlined, path},
     },
 };
@@ -16,6 +16,8 @@ use rustc_hash::FxHashMap;
 #[derive(Default)]
 pub(super) struct Body {
     pub expression: Expression,
+    /// What the loops are called for the features of the member that is being added.
+    pub names: Names,
     terms: FxHashMap<NodeId, usize>,
 }
 
@@ -33,6 +35,11 @@ impl Body {
         self.terms.get(&node).copied()
     }
 
+    /// Notes that a node is computed within this expression.
+    pub fn know(&mut self, node: NodeId, term: usize) {
+        self.terms.insert(node, term);
+    }
+
     fn map(&mut self, op: ScalarOp, operands: Vec<usize>) -> usize {
         self.push(Term::Map(op, operands))
     }
@@ -41,11 +48,13 @@ impl Body {
 impl Builder<'_, '_> {
     /// The term that reads `operand`, seen from a member with rows `rows`.
     pub fn operand(&mut self, body: &mut Body, operand: NodeId, rows: &[Axis]) -> usize {
-        if let Some(term) = body.term(operand) {
-            return term;
-        }
         let graph = self.planner.graph;
         let path = path(graph, operand);
+        if path.only_renames(graph)
+            && let Some(term) = body.term(path.base)
+        {
+            return term;
+        }
         let dtype = graph.ty(operand).dtype;
         match graph.op(path.base) {
             Op::Constant(value) => body.push(Term::Constant(*value, dtype)),
@@ -62,10 +71,15 @@ impl Builder<'_, '_> {
                 body.map(*op, vec![leaf])
             }
             Op::Map(_) if self.home(path.base).is_none() && self.planner.recomputed.contains(&path.base) => {
-                self.compute(body, path.base)
+                let axes = graph.shape(path.base).axes();
+                let names = Names::new(axes.map(|axis| (axis, body.names.of(path.renamed(graph, axis)))));
+                let outer = std::mem::replace(&mut body.names, names);
+                let term = self.compute(body, path.base);
+                body.names = outer;
+                term
             }
             _ => {
-                let access = self.access(operand, rows);
+                let access = self.access(operand, rows).renamed(&body.names);
                 body.push(Term::Load(access, dtype))
             }
         }
@@ -81,7 +95,7 @@ impl Builder<'_, '_> {
             let index = if rows.contains(axis) {
                 Term::RowIndex(self.row_name(*axis, rows))
             } else {
-                Term::FeatureIndex(*axis)
+                Term::FeatureIndex(body.names.of(*axis))
             };
             let mut term = body.push(index);
             if *stride != 1 {
@@ -107,12 +121,12 @@ impl Builder<'_, '_> {
         position.map_or(axis, |position| self.rows[position].0)
     }
 
-    /// Adds a member that is computed lane by lane: a map, a random draw or a gather.
+    /// The term of a member that is computed lane by lane: a map, a random draw or a gather.
     pub fn compute(&mut self, body: &mut Body, node: NodeId) -> usize {
         let graph = self.planner.graph;
         let rows = self.planner.clusters.rows_at[&node].clone();
         let operands = graph.operands(node);
-        let term = match graph.op(node) {
+        match graph.op(node) {
             Op::Map(op) => {
                 let terms: Vec<usize> = operands.iter().map(|id| self.operand(body, *id, &rows)).collect();
                 let from = graph.ty(operands[0]).dtype;
@@ -126,7 +140,10 @@ impl Builder<'_, '_> {
                 let strides = Strided::dense(shape.canonical().iter(), 1).axes;
                 let named = strides
                     .into_iter()
-                    .map(|(axis, _, stride)| (self.row_name(axis, &rows), stride as usize))
+                    .map(|(axis, _, stride)| match rows.contains(&axis) {
+                        true => (self.row_name(axis, &rows), stride as usize),
+                        false => (body.names.of(axis), stride as usize),
+                    })
                     .collect();
                 body.push(Term::Random { distribution: *distribution, stream: *stream, strides: named })
             }
@@ -135,9 +152,7 @@ impl Builder<'_, '_> {
                 self.gather(body, operands[0], *axis, index, &rows)
             }
             other => unreachable!("`{other}` is not lane-wise"),
-        };
-        body.terms.insert(node, term);
-        term
+        }
     }
 
     /// A per-lane read of `source` at `index` along `axis`.
@@ -175,6 +190,7 @@ impl Builder<'_, '_> {
         };
         let mut access = access;
         access.strides.retain(|(a, _)| *a != axis);
+        let access = access.renamed(&body.names);
         body.push(Term::Gather { source: access, row_strides, index, stride, size, dtype })
     }
 }

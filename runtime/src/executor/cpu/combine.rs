@@ -20,9 +20,9 @@ pub(super) fn pieces(arrangement: &Arrangement) -> usize {
     }
 }
 
-/// Rows of `k` elements in a piece.
+/// Rows of `k` elements in a piece: enough that what is read lies in stretches of some kilobytes.
 fn rows(k: usize) -> usize {
-    PIECE.div_ceil(k.max(1))
+    PIECE.div_ceil(k.max(1)).max(16)
 }
 
 /// Combines one piece of `chunks` partial results.
@@ -82,18 +82,15 @@ fn arranged<T: Copy>(
         }
     };
     let chunk = stored.next_multiple_of(LANES);
-    let total = |i: usize| {
-        // SAFETY: every chunk has an element `i`.
-        unsafe { (1..chunks).fold(*from.add(i), |sum, c| operation(sum, *from.add(c * chunk + i))) }
-    };
-    let put = |i: usize, value: T| {
-        // SAFETY: the target has an element `i`, and nobody else writes it.
-        unsafe { *to.add(i) = value };
-    };
     match arrangement {
         Arrangement::Same { elements } => {
-            for i in piece * PIECE..(*elements).min((piece + 1) * PIECE) {
-                put(i, total(i));
+            let end = (*elements).min((piece + 1) * PIECE);
+            for start in (piece * PIECE..end).step_by(LANES) {
+                // SAFETY: chunks have whole panels, and the target has these elements, which nobody else writes.
+                unsafe {
+                    let totals = totals(from.add(start), chunks, chunk, &operation);
+                    std::ptr::copy_nonoverlapping(totals.as_ptr(), to.add(start), LANES.min(end - start));
+                }
             }
         }
         Arrangement::Panels { block, m_offsets, n_offsets, k_offsets } => {
@@ -102,15 +99,44 @@ fn arranged<T: Copy>(
             let (matrix, piece) = (piece / pieces, piece % pieces);
             let padded = block.next_multiple_of(LANES);
             let first = matrix * (k / block) * padded * n;
-            for (row, offset) in n_offsets.iter().enumerate().skip(piece * rows(k)).take(rows(k)) {
-                let start = m_offsets[matrix] as usize + *offset as usize;
-                for (column, offset) in k_offsets.iter().enumerate() {
-                    let (at, column) = (column / block, column % block);
-                    let panel = at * padded / LANES + column / LANES;
-                    let value = total(first + (panel * n + row) * LANES + column % LANES);
-                    put(start + *offset as usize, value);
+            let own = piece * rows(k)..n.min((piece + 1) * rows(k));
+            // Panels of every block lie behind one another, all rows of one before the next.
+            let panels = k_offsets.chunks(*block).flat_map(|block| block.chunks(LANES)).enumerate();
+            for (panel, columns) in panels {
+                let side_by_side = columns.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+                for row in own.clone() {
+                    let start = m_offsets[matrix] as usize + n_offsets[row] as usize;
+                    // SAFETY: as above; offsets are places in the target, each of one element.
+                    unsafe {
+                        let totals = totals(from.add(first + (panel * n + row) * LANES), chunks, chunk, &operation);
+                        if side_by_side {
+                            let to = to.add(start + columns[0] as usize);
+                            std::ptr::copy_nonoverlapping(totals.as_ptr(), to, columns.len());
+                        } else {
+                            for (value, column) in totals.iter().zip(columns) {
+                                *to.add(start + *column as usize) = *value;
+                            }
+                        }
+                    }
                 }
             }
         }
+    }
+}
+
+/// A panel of elements of all chunks, combined in order.
+///
+/// # Safety
+///
+/// A panel is readable from `from` on, and at `chunk` elements from each other `chunks` of them.
+unsafe fn totals<T: Copy>(from: *const T, chunks: usize, chunk: usize, operation: &impl Fn(T, T) -> T) -> [T; LANES] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut totals = *from.cast::<[T; LANES]>();
+        for c in 1..chunks {
+            let own = &*from.add(c * chunk).cast::<[T; LANES]>();
+            totals.iter_mut().zip(own).for_each(|(total, own)| *total = operation(*total, *own));
+        }
+        totals
     }
 }

@@ -77,6 +77,21 @@ fn maps_under_other_names_are_one_stage_with_what_an_image_gives_its_points() {
 }
 
 #[test]
+fn normalisation_reads_its_picture_three_times_and_writes_it_once() {
+    let program = program(
+        r#""image": 2, "side": 32, "channel": 32, "group": 8, "part": 4"#,
+        r#""a": Input(axes: "[image, y: side, x: side, channel]", about: "Pictures."),
+           "weight": Input(axes: "[channel]", about: "Weights."), "bias": Input(axes: "[channel]", about: "Biases.")"#,
+        r#""b": "[image, y: side, x: side, channel]""#,
+        r#"parts = a[channel as (group, part)]
+           centred = parts - mean(parts, y, x, part)
+           unit = centred * rsqrt(mean(centred ^ 2, y, x, part) + 1e-6)
+           b = sigmoid(unit[(group, part) as channel] * weight + bias)"#,
+    );
+    insta::assert_snapshot!("normalisation", planned(&program.graph, Fusion::Full).to_string());
+}
+
+#[test]
 fn scans_sorts_and_gathers_of_wide_elements() {
     let program = program(
         r#""ray": 64, "sample": 6"#,
@@ -297,7 +312,7 @@ fn defects_are_found() {
     let chunks = spoiled(|plan| kernels(plan, &|kernel| kernel.chunks += 1));
     assert!(matches!(chunks, Defect::Chunks { .. }), "{chunks}");
     let output = spoiled(|plan| {
-        let id = plan.outputs["y"];
+        let id = plan.outputs["y"].buffer;
         plan.buffers[id.0 as usize].layout = Layout::Strips { matrices: 1, n: 64, k: 64 };
     });
     assert!(matches!(output, Defect::Output { .. }), "{output}");

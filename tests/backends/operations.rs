@@ -38,6 +38,72 @@ fn a_long_sum_and_its_gradient() {
     sketch.check();
 }
 
+/// Sums over the pixels of each image: whole panels an image, a panel that is not full, several panels a tile and one.
+#[test]
+fn sums_over_rows() {
+    for (images, height, width, over) in [
+        (3, 32, 32, &["y", "x", "part"][..]),
+        (1, 33, 20, &["y", "x", "part"]),
+        (2, 33, 20, &["y", "x"]),
+        (2, 96, 64, &["y", "x"]),
+        (2, 96, 64, &["image", "y", "x"]),
+    ] {
+        let mut sketch = Sketch::new();
+        let sizes = [("image", images), ("y", height), ("x", width), ("group", 5), ("part", 3)];
+        let x = sketch.float("x", &sizes);
+        let i = sketch.integer("i", &sizes, -9, 10);
+        let double = sketch.map(ScalarOp::Cast(DType::F64), &[x]);
+        let column = sketch.add(Op::Iota { axis: Axis::new("x"), size: width }, &[]);
+        let column = sketch.map(ScalarOp::Cast(DType::F32), &[column]);
+        let column = sketch.add(Op::Spread(shape(&[sizes[0], sizes[1], sizes[3], sizes[4]])), &[column]);
+        let slope = sketch.map(ScalarOp::Mul, &[x, column]);
+        for combine in COMBINES {
+            // A product of thousands of numbers above one is infinite.
+            for operand in [x, i, double, slope].into_iter().take(if combine == Combine::Prod { 2 } else { 4 }) {
+                sketch.show(Op::Reduce { combine, axes: axes(over) }, &[operand]);
+            }
+        }
+        sketch.check();
+    }
+}
+
+/// Channels in groups, each less its mean and over its deviation in an image.
+#[test]
+fn normalisation_in_groups() {
+    for (images, side, channels) in [(2, 32, 12), (1, 19, 40)] {
+        let mut sketch = Sketch::new();
+        let x = sketch.float("x", &[("image", images), ("y", side), ("x", side), ("channel", channels)]);
+        let weight = sketch.weight("weight", &[("channel", channels)]);
+        let bias = sketch.weight("bias", &[("channel", channels)]);
+        let (group, part) = ((Axis::new("group"), 4), (Axis::new("part"), channels / 4));
+        let parts = sketch.add(Op::Split { axis: Axis::new("channel"), into: vec![group, part] }, &[x]);
+        let over = Op::Reduce { combine: Combine::Sum, axes: axes(&["y", "x", "part"]) };
+        let pixels = shape(&[("y", side), ("x", side), ("part", channels / 4)]);
+        let scale = sketch.graph.constant(1.0 / pixels.elements() as f64, DType::F32);
+        let mean = |sketch: &mut Sketch, of: NodeId| {
+            let sum = sketch.add(over.clone(), &[of]);
+            let mean = sketch.map(ScalarOp::Mul, &[sum, scale]);
+            sketch.add(Op::Spread(pixels.clone()), &[mean])
+        };
+        let centre = mean(&mut sketch, parts);
+        let centred = sketch.map(ScalarOp::Sub, &[parts, centre]);
+        let square = sketch.map(ScalarOp::Mul, &[centred, centred]);
+        let variance = mean(&mut sketch, square);
+        let factor = sketch.map(ScalarOp::Rsqrt, &[variance]);
+        let unit = sketch.map(ScalarOp::Mul, &[centred, factor]);
+        let merged = Op::Merge { axes: axes(&["group", "part"]), into: Axis::new("channel") };
+        let unit = sketch.add(merged, &[unit]);
+        let around = shape(&[("image", images), ("y", side), ("x", side)]);
+        let [weight, bias] = [weight, bias].map(|node| sketch.add(Op::Spread(around.clone()), &[node]));
+        let scaled = sketch.map(ScalarOp::Mul, &[unit, weight]);
+        let result = sketch.map(ScalarOp::Add, &[scaled, bias]);
+        let result = sketch.map(ScalarOp::Tanh, &[result]);
+        sketch.graph.set_output("result", result);
+        sketch.differentiate();
+        sketch.check();
+    }
+}
+
 #[test]
 fn scans_in_both_directions() {
     for axis in axes(&["a", "b"]) {

@@ -101,7 +101,7 @@ impl<'a> Emitter<'a> {
             e.panel_count = e.b.ins().smin(rest, full);
             for (stage, wide) in kernel.stages.iter().zip(wide) {
                 match wide {
-                    Some((code, address)) => super::wide::call(e, code, *address),
+                    Some((code, address)) => super::wide::call(e, stage, code, *address),
                     None => e.stage(stage),
                 }
             }

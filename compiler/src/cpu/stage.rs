@@ -10,7 +10,7 @@ use super::{
 use crate::{
     axis::Axis,
     graph::{Combine, DType, ScalarOp},
-    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Stage, Store, words},
+    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Stage, Store, Term, words},
 };
 use cranelift_codegen::ir::{
     InstBuilder, Type, Value,
@@ -63,8 +63,9 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
             let factors = Factors { g: (g, *g_stride, *n), x: (x, *x_stride, *k), window: window.as_ref() };
             super::contraction::accumulate(e, loops, &factors, (*strips, *turned), *target);
         }
-        Stage::AccumulateReduce { loops, over, combine, dtype, body, term, strides, target } => {
-            accumulate_reduce(e, (loops, over), (*combine, *dtype), (body, *term), strides, *target);
+        Stage::AccumulateReduce { loops, row_strides, over, combine, dtype, body, term, strides, target } => {
+            let place = Partial { target: *target, loops, strides, row_strides };
+            accumulate_reduce(e, &place, over, (*combine, *dtype), (body, *term));
         }
         Stage::AccumulateScatter { loops, body, index, update, strides, stride, size, target } => e.panels(&mut |e| {
             let valid = e.valid_lanes();
@@ -187,8 +188,7 @@ fn load(
             library::call(e, function, &[rows, features, from, stride, to, to_stride]);
         });
     }
-    let (element, size) = element(e, source);
-    if !target.lanes {
+    if let Some(stride) = side_by_side(e, source, row_strides) {
         return e.panels(&mut |e| {
             let row = e.first_row();
             let indices = e.row_indices(row);
@@ -197,9 +197,39 @@ fn load(
             e.nest(loops, &mut |e| {
                 let indices = current(e, loops);
                 let feature = distance(e, &indices, strides.iter().copied());
+                let (from, to) = (e.b.ins().iadd(from, feature), e.address(target));
+                copy_lanes(e, from, to, stride);
+            });
+        });
+    }
+    let (element, size) = element(e, source);
+    if !target.lanes {
+        // Elements that lie side by side in both go by vectors.
+        let unit = size as isize / 4;
+        let vectors = loops.last().zip(strides.last()).is_some_and(|((axis, count), stride)| {
+            *stride == unit && target.stride(*axis) == unit && (*count as i64 * size) % 16 == 0
+        });
+        let together = if vectors { 16 / size } else { 1 };
+        let ty = if vectors { I32X4 } else { element };
+        let mut loops = loops.to_vec();
+        if let Some((_, count)) = loops.last_mut().filter(|_| vectors) {
+            *count /= together as usize;
+        }
+        return e.panels(&mut |e| {
+            let row = e.first_row();
+            let indices = e.row_indices(row);
+            let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
+            let from = e.b.ins().iadd(start, rows);
+            e.nest(&loops, &mut |e| {
+                if let Some((axis, _)) = loops.last() {
+                    let index = e.b.ins().imul_imm_s(e.indices[axis], together);
+                    e.indices.insert(*axis, index);
+                }
+                let indices = current(e, &loops);
+                let feature = distance(e, &indices, strides.iter().copied());
                 let from = e.b.ins().iadd(from, feature);
                 let to = e.address(target);
-                let value = e.b.ins().load(element, flags(), from, 0);
+                let value = e.b.ins().load(ty, flags(), from, 0);
                 e.b.ins().store(flags(), value, to, 0);
             });
         });
@@ -229,6 +259,27 @@ fn load(
     });
 }
 
+/// The words of an element of a stored value of which the rows of each panel lie side by side.
+fn side_by_side(e: &Emitter<'_>, id: BufferId, row_strides: &[(Axis, isize)]) -> Option<usize> {
+    let unit = words(e.plan.buffers[id.0 as usize].dtype);
+    let mut together = 1;
+    for ((_, size), (_, stride)) in e.kernel.rows.iter().zip(row_strides).rev() {
+        if *size > 1 && *stride != (together * unit) as isize {
+            break;
+        }
+        together *= size;
+    }
+    together.is_multiple_of(LANES).then_some(unit)
+}
+
+/// Copies the lanes of a panel, so many words each.
+fn copy_lanes(e: &mut Emitter<'_>, from: Value, to: Value, unit: usize) {
+    for group in 0..GROUPS * unit {
+        let value = e.b.ins().load(I32X4, flags(), from, (group * WIDTH * 4) as i32);
+        e.b.ins().store(flags(), value, to, (group * WIDTH * 4) as i32);
+    }
+}
+
 /// How an element of a stored value is copied: its type, whatever it means, and its bytes.
 fn element(e: &Emitter<'_>, id: BufferId) -> (Type, i64) {
     match words(e.plan.buffers[id.0 as usize].dtype) {
@@ -254,6 +305,20 @@ fn save(
             let (features, stride, from_stride) = (e.word(features), e.word(stride), e.word(LANES));
             let function = e.micro.store_panel as usize;
             library::call(e, function, &[rows, features, from, from_stride, to, stride]);
+        });
+    }
+    if let Some(unit) = side_by_side(e, target, row_strides) {
+        return e.panels(&mut |e| {
+            let row = e.first_row();
+            let indices = e.row_indices(row);
+            let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
+            let to = e.b.ins().iadd(start, rows);
+            e.nest(loops, &mut |e| {
+                let indices = current(e, loops);
+                let feature = distance(e, &indices, strides.iter().copied());
+                let (from, to) = (e.address(source), e.b.ins().iadd(to, feature));
+                copy_lanes(e, from, to, unit);
+            });
         });
     }
     let (element, size) = element(e, target);
@@ -520,53 +585,99 @@ fn scatter(
     });
 }
 
+/// Where the results of sums over rows are.
+pub(super) struct Partial<'a> {
+    pub target: BufferId,
+    pub loops: &'a [Loop],
+    pub strides: &'a [isize],
+    pub row_strides: &'a [(Axis, isize)],
+}
+
+impl Partial<'_> {
+    /// The address for the current panel and loop indices.
+    pub fn address(&self, e: &mut Emitter<'_>) -> Value {
+        let address = e.partial_address(self.target, self.loops, self.strides);
+        if self.row_strides.is_empty() {
+            return address;
+        }
+        let row = e.first_row();
+        let rows: Vec<Axis> = e.kernel.rows.iter().map(|(axis, _)| *axis).collect();
+        let stride =
+            |axis: &Axis| self.row_strides.iter().find(|(own, _)| own == axis).map_or(0, |(_, stride)| *stride);
+        let indices = e.row_indices(row);
+        let distance = distance(e, &indices, rows.iter().map(stride));
+        e.b.ins().iadd(address, distance)
+    }
+}
+
+/// Whether a sum over rows is taken panel by panel rather than over all panels of a tile: there is one for each index of
+/// some rows, or its terms ask which row it is.
+pub(super) fn sums_by_panel(row_strides: &[(Axis, isize)], body: &Expression) -> bool {
+    let asks = |term: &Term| matches!(term, Term::RowIndex(_) | Term::Random { .. } | Term::Gather { .. });
+    !row_strides.is_empty() || body.terms.iter().any(asks)
+}
+
+/// Vectors of four lanes that a sum over rows is kept in: sixteen lanes, as one vector has at 512 bits.
+const SUMS: usize = 4;
+
 fn accumulate_reduce(
     e: &mut Emitter<'_>,
-    (loops, over): (&[Loop], &[Loop]),
+    place: &Partial<'_>,
+    over: &[Loop],
     (how, dtype): (Combine, DType),
     (body, term): (&Expression, usize),
-    strides: &[isize],
-    target: BufferId,
 ) {
     let analysis = analyse(body, &[term]);
-    let unroll = analysis.unroll.min(4);
-    e.nest(loops, &mut |e| {
-        let sums = accumulators(e, how, dtype, unroll);
-        e.panels(&mut |e| {
-            let valid = e.has_tail().then(|| e.valid_lanes());
-            e.nest(over, &mut |e| {
-                let uniform = e.uniform_terms(body, &analysis);
-                let addresses = e.load_addresses(body);
-                e.lanes(unroll, &mut |e, offset| {
-                    for (group, sum) in sums.iter().enumerate() {
-                        let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
-                        let mut value = values[term];
-                        if let Some(valid) = valid {
-                            value = masked(e, value, valid, offset, group, (how, dtype));
-                        }
-                        let before = sum.get(&mut e.b);
-                        let after = combined(&mut e.b, how, dtype, before, value);
-                        sum.set(&mut e.b, after);
+    let sum = |e: &mut Emitter<'_>, sums: &[Held]| {
+        let valid = e.has_tail().then(|| e.valid_lanes());
+        e.nest(over, &mut |e| {
+            let uniform = e.uniform_terms(body, &analysis);
+            let addresses = e.load_addresses(body);
+            e.lanes(SUMS, &mut |e, offset| {
+                for (group, sum) in sums.iter().enumerate() {
+                    let values = e.lane_terms(body, &analysis, &uniform, &addresses, offset, group);
+                    let mut value = values[term];
+                    if let Some(valid) = valid {
+                        value = masked(e, value, valid, offset, group, (how, dtype));
                     }
-                });
+                    let before = sum.get(&mut e.b);
+                    let after = combined(&mut e.b, how, dtype, before, value);
+                    sum.set(&mut e.b, after);
+                }
             });
         });
-        let mut total = sums[0].get(&mut e.b);
-        for sum in &sums[1..] {
-            let other = sum.get(&mut e.b);
-            total = combined(&mut e.b, how, dtype, total, other);
-        }
-        let to = e.partial_address(target, loops, strides);
-        // The partial result joins as a fifth lane.
-        let before = e.b.ins().load(quad::scalar(dtype), flags(), to, 0);
-        let mut result = quad::repeated(&mut e.b, before, dtype);
-        for lane in 0..WIDTH as u8 {
+    };
+    // Halves on halves, so that lanes meet as they do at 512 bits; then the partial result and the sum.
+    let end = |e: &mut Emitter<'_>, sums: &[Held]| {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|at| sums[at].get(&mut e.b));
+        let (even, odd) = (combined(&mut e.b, how, dtype, a, c), combined(&mut e.b, how, dtype, b, d));
+        let total = combined(&mut e.b, how, dtype, even, odd);
+        let lanes = [0, 1, 2, 3].map(|lane| {
             let element = total.lane(&mut e.b, lane);
-            let element = quad::repeated(&mut e.b, element, dtype);
-            result = combined(&mut e.b, how, dtype, result, element);
-        }
-        let result = result.lane(&mut e.b, 0);
+            quad::repeated(&mut e.b, element, dtype)
+        });
+        let even = combined(&mut e.b, how, dtype, lanes[0], lanes[2]);
+        let odd = combined(&mut e.b, how, dtype, lanes[1], lanes[3]);
+        let total = combined(&mut e.b, how, dtype, even, odd);
+        let to = place.address(e);
+        let before = e.b.ins().load(quad::scalar(dtype), flags(), to, 0);
+        let before = quad::repeated(&mut e.b, before, dtype);
+        let result = combined(&mut e.b, how, dtype, before, total).lane(&mut e.b, 0);
         e.b.ins().store(flags(), result, to, 0);
+    };
+    if sums_by_panel(place.row_strides, body) {
+        return e.panels(&mut |e| {
+            e.nest(place.loops, &mut |e| {
+                let sums = accumulators(e, how, dtype, SUMS);
+                sum(e, &sums);
+                end(e, &sums);
+            });
+        });
+    }
+    e.nest(place.loops, &mut |e| {
+        let sums = accumulators(e, how, dtype, SUMS);
+        e.panels(&mut |e| sum(e, &sums));
+        end(e, &sums);
     });
 }
 

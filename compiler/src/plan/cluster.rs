@@ -8,7 +8,7 @@ use super::{
     Decision, PlanOptions,
     rows::{
         AxisOrder, Contraction, Demands, contraction, is_computed, is_rowwise, path, preferred, rows_through,
-        scatter_accumulates,
+        scatter_accumulates, sums_rows,
     },
     words,
 };
@@ -51,6 +51,7 @@ pub(super) struct Clusters {
 
 struct Builder<'g> {
     graph: &'g Graph,
+    tile_bytes: usize,
     axes: AxisOrder,
     demands: Demands,
     clusters: Vec<Cluster>,
@@ -92,6 +93,7 @@ pub(super) fn cluster(graph: &Graph, options: &PlanOptions) -> Clusters {
     let demands = Demands::of(graph, &axes);
     let mut builder = Builder {
         graph,
+        tile_bytes: options.target.tile_bytes,
         axes,
         demands,
         clusters: Vec::new(),
@@ -118,6 +120,7 @@ impl Builder<'_> {
         if fusion == Fusion::Full {
             for candidate in self.candidates(node) {
                 if let Some((rows, accumulates)) = self.rows_in(node, candidate)
+                    && (accumulates || self.fits(node, candidate, &rows))
                     && !self.returns(node, candidate)
                     && !self.separates(node, candidate)
                 {
@@ -138,6 +141,22 @@ impl Builder<'_> {
         self.clusters.push(Cluster { rows: sized, members: Vec::new() });
         self.reads.push(FxHashSet::default());
         self.join(node, self.clusters.len() - 1, rows, accumulates);
+    }
+
+    /// Whether a value belongs to a kernel over these rows by its size: a panel of it fits into tile memory, and it is not
+    /// made of something larger from elsewhere, with no more than a factor for all of its elements from here. What is
+    /// summed an image does not make a picture a feature of the image.
+    fn fits(&self, node: NodeId, cluster: usize, rows: &[Axis]) -> bool {
+        let shape = self.graph.shape(node);
+        let bytes = shape.without(rows).elements() * words(self.graph.ty(node).dtype) * 4 * super::LANES;
+        let (mut here, mut elsewhere) = (0, 0);
+        for operand in self.graph.operands(node) {
+            let base = path(self.graph, operand).base;
+            let largest = if self.of.get(&base) == Some(&cluster) { &mut here } else { &mut elsewhere };
+            *largest = self.graph.shape(base).elements().max(*largest);
+        }
+        let is_factor = here * 16 <= shape.elements() && elsewhere * 4 >= shape.elements();
+        bytes <= self.tile_bytes && !is_factor
     }
 
     /// The clusters of the operands, that of the largest operand first.
@@ -204,7 +223,9 @@ impl Builder<'_> {
                 Contraction::General => is_rowwise(graph, node, &rows),
             },
             Op::Reduce { axes, .. } => {
-                if !rows.is_empty() && rows.iter().all(|row| axes.contains(row)) {
+                let sizes = self.clusters[cluster].rows.iter().map(|(_, size)| *size);
+                let sized: Vec<(Axis, usize)> = rows.iter().copied().zip(sizes).collect();
+                if sums_rows(graph, node, axes, &sized) {
                     return Some((rows, true));
                 }
                 is_rowwise(graph, node, &rows)

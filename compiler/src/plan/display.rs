@@ -150,11 +150,13 @@ impl fmt::Display for Stage {
                 let around = around(loops, window.as_ref());
                 writeln!(f, "    accumulate b{} += {g} · {x} over rows, n={n} k={k}{around}", target.0)
             }
-            Stage::AccumulateReduce { loops, over, combine, body, term, target, .. } => {
+            Stage::AccumulateReduce { loops, row_strides, over, combine, body, term, target, .. } => {
                 let (loops, over) = (sized(loops), sized(over));
+                let each = row_strides.iter().map(|(axis, _)| axis.to_string()).collect::<Vec<_>>().join(" ");
+                let each = if each.is_empty() { each } else { format!(" for each {each}") };
                 writeln!(
                     f,
-                    "    accumulate b{} {} v{term} of [{over}] over [{loops}]\n{body}",
+                    "    accumulate b{} {} v{term} of [{over}] over [{loops}]{each}\n{body}",
                     target.0,
                     combine.name()
                 )
@@ -220,8 +222,8 @@ impl fmt::Display for Plan {
                 }
             }
         }
-        for (name, buffer) in &self.outputs {
-            writeln!(f, "output {name} = b{}", buffer.0)?;
+        for (name, output) in &self.outputs {
+            writeln!(f, "output {name} = b{}", output.buffer.0)?;
         }
         Ok(())
     }

@@ -7,11 +7,11 @@ use super::{Buffer, BufferId, Segment, Step};
 /// In a segment that is so for every part: what is kept for one part lives from the step that writes it to the last that
 /// reads it; anything else that steps of the segment touch, from its beginning if they write it, and to its end if
 /// they read it.
-pub(super) fn lives<'a>(
+pub(super) fn lives(
     buffers: &[Buffer],
     steps: &[Step],
     segments: &[Segment],
-    outputs: impl Iterator<Item = &'a BufferId>,
+    outputs: impl Iterator<Item = BufferId>,
 ) -> Vec<Option<(usize, usize)>> {
     let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers.len()];
     for (time, step) in steps.iter().enumerate() {

@@ -258,8 +258,17 @@ pub struct Plan {
     pub segments: Vec<Segment>,
     /// Bytes of the arena that all intermediate values share.
     pub arena_bytes: usize,
-    /// The buffer of each output.
-    pub outputs: IndexMap<String, BufferId>,
+    /// Where each output is.
+    pub outputs: IndexMap<String, Output>,
+}
+
+/// Where an output of a [`Plan`] is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The stored value, which is plain.
+    pub buffer: BufferId,
+    /// Its axes in the order of memory, under the output's own names.
+    pub shape: Shape,
 }
 
 /// One parallel loop of a program.
@@ -504,9 +513,11 @@ pub enum Stage {
         target: BufferId,
         window: Option<Window>,
     },
-    /// `partial[feature…] = combine(partial[feature…], over rows and inner features of the body)`.
+    /// `partial[feature…] = combine(partial[feature…], over rows and inner features of the body)`; with `row_strides` there
+    /// is one for each index of the first row axes, of which each has whole panels.
     AccumulateReduce {
         loops: Vec<Loop>,
+        row_strides: Vec<(Axis, isize)>,
         over: Vec<Loop>,
         combine: Combine,
         dtype: DType,
@@ -530,6 +541,11 @@ pub enum Stage {
 
 /// Plans a simplified graph.
 pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
+    plan_ordered(graph, &IndexMap::new(), options)
+}
+
+/// Plans a simplified graph whose outputs are wanted with their axes in some order.
+pub fn plan_ordered(graph: &Graph, orders: &IndexMap<String, Shape>, options: &PlanOptions) -> Result<Plan, PlanError> {
     for id in graph.ids() {
         let node = graph.node(id);
         if matches!(node.ty.dtype, DType::F16 | DType::BF16) {
@@ -538,7 +554,7 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
         }
     }
     let clusters = cluster::cluster(graph, options);
-    let plan = stages::build(graph, &clusters, options);
+    let plan = stages::build(graph, &clusters, orders, options);
     debug_assert_eq!(plan.verify(), Ok(()));
     Ok(plan)
 }

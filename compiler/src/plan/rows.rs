@@ -184,8 +184,24 @@ pub(super) fn batch_axes(graph: &Graph, node: NodeId) -> Vec<(Axis, usize)> {
 /// same sums are computed for all these elements at a time.
 const LEAST_ROWS: usize = 8;
 
+/// Rows without axes of one element, unless all are such: those would tell apart rows that are the same.
+fn proper(rows: Vec<Axis>, size: impl Fn(Axis) -> Option<usize>) -> Vec<Axis> {
+    let proper: Vec<Axis> = rows.iter().copied().filter(|axis| size(*axis) != Some(1)).collect();
+    if proper.is_empty() { rows } else { proper }
+}
+
 /// Chooses the way a contraction is computed, by its sizes.
 pub(super) fn contraction(graph: &Graph, node: NodeId, order: &AxisOrder) -> Contraction {
+    let operands = graph.operands(node);
+    let size = |axis| operands.iter().find_map(|operand| graph.shape(*operand).size(axis));
+    match chosen(graph, node, order) {
+        Contraction::Rows { x, rows } => Contraction::Rows { x, rows: proper(rows, size) },
+        Contraction::Accumulate { rows } => Contraction::Accumulate { rows: proper(rows, size) },
+        Contraction::General => Contraction::General,
+    }
+}
+
+fn chosen(graph: &Graph, node: NodeId, order: &AxisOrder) -> Contraction {
     let Op::Contract { over } = graph.op(node) else { return Contraction::General };
     let operands = graph.operands(node);
     if over.is_empty() || operands[0] == operands[1] || graph.ty(node).dtype != crate::graph::DType::F32 {
@@ -251,6 +267,39 @@ pub(super) fn accumulates(graph: &Graph, node: NodeId) -> bool {
     over > 4 * graph.shape(node).elements()
 }
 
+/// Rows that a sum is worth taking along, less than which it is taken along all that it sums over.
+const LEAST_SUMMED: usize = 256;
+
+/// The rows along which a sum over rows is taken: what it sums over, but for axes behind the last that it keeps, which
+/// are features, as the channels of a group are; and, where those rows fill whole panels, what it keeps before them,
+/// as one sum an image.
+fn summed_rows(graph: &Graph, node: NodeId, axes: &[Axis], order: &AxisOrder) -> Vec<Axis> {
+    let shape = graph.shape(graph.operands(node)[0]);
+    let all = order.sorted(shape.axes());
+    let size = |axis: &Axis| shape.size(*axis).unwrap_or(1);
+    let is_kept = |axis: &Axis| !axes.contains(axis) && size(axis) > 1;
+    let behind = all.iter().rposition(is_kept).unwrap_or(0);
+    let before: Vec<Axis> = all[..behind].iter().copied().filter(|axis| axes.contains(axis)).collect();
+    let count: usize = before.iter().map(size).product();
+    if count < LEAST_SUMMED {
+        return order.sorted(axes.iter().copied());
+    }
+    let (kept, _) = all.split_at(all.iter().position(|axis| axes.contains(axis)).unwrap_or(0));
+    let kept = if count.is_multiple_of(super::LANES) || !kept.iter().any(is_kept) { kept } else { &[] };
+    [kept, &before].concat()
+}
+
+/// Whether a reduction over some axes combines rows: it sums over the last of them, which are all or, where there are few
+/// results, fill whole panels for each index of the others.
+pub(super) fn sums_rows(graph: &Graph, node: NodeId, axes: &[Axis], rows: &[(Axis, usize)]) -> bool {
+    let Some(first) = rows.iter().position(|(axis, _)| axes.contains(axis)) else { return false };
+    let (kept, summed) = rows.split_at(first);
+    let count: usize = summed.iter().map(|(_, size)| size).product();
+    summed.iter().all(|(axis, _)| axes.contains(axis))
+        && (kept.iter().all(|(_, size)| *size == 1)
+            || count.is_multiple_of(super::LANES) && count >= LEAST_SUMMED && accumulates(graph, node))
+}
+
 /// Whether the largest operands of a node, a few maps back, are those of a contraction.
 fn follows_contraction(graph: &Graph, node: NodeId, depth: usize) -> bool {
     let elements = |id: &NodeId| graph.shape(*id).elements();
@@ -285,8 +334,9 @@ impl Demands {
                     demands.wish(graph, node, position, order)
                 };
                 let Some(wish) = wish else { continue };
-                if wish.iter().all(|row| graph.shape(operand).contains(*row)) {
-                    demands.note(operand, wish);
+                let shape = graph.shape(operand);
+                if wish.iter().all(|row| shape.contains(*row)) {
+                    demands.note(operand, proper(wish, |axis| shape.size(axis)));
                 }
             }
         }
@@ -318,7 +368,7 @@ impl Demands {
             },
             // A sum of everything that a contraction gives can be taken along the rows of that.
             Op::Reduce { .. } if accumulates(graph, node) && follows_contraction(graph, node, 8) => None,
-            Op::Reduce { axes, .. } if accumulates(graph, node) => Some(order.sorted(axes.iter().copied())),
+            Op::Reduce { axes, .. } if accumulates(graph, node) => Some(summed_rows(graph, node, axes, order)),
             Op::Scan { axis, .. } | Op::Sort { axis } | Op::ArgSort { axis } => {
                 Some(order.sorted(shape.without(&[*axis]).axes()))
             }
@@ -332,6 +382,12 @@ impl Demands {
 
 /// The rows that a node takes when it starts a kernel of its own.
 pub(super) fn preferred(graph: &Graph, node: NodeId, demands: &Demands, order: &AxisOrder) -> Vec<Axis> {
+    let operands = graph.operands(node);
+    let shapes = || std::iter::once(node).chain(operands.iter().copied()).map(|id| graph.shape(id));
+    proper(wanted(graph, node, demands, order), |axis| shapes().find_map(|shape| shape.size(axis)))
+}
+
+fn wanted(graph: &Graph, node: NodeId, demands: &Demands, order: &AxisOrder) -> Vec<Axis> {
     let shape = graph.shape(node);
     if let Some(rows) = demands.rows(node)
         && is_rowwise(graph, node, rows)
@@ -346,7 +402,7 @@ pub(super) fn preferred(graph: &Graph, node: NodeId, demands: &Demands, order: &
             Contraction::Rows { rows, .. } | Contraction::Accumulate { rows } => rows,
             Contraction::General => order.sorted(shape.axes()),
         },
-        Op::Reduce { axes, .. } if accumulates(graph, node) => order.sorted(axes.iter().copied()),
+        Op::Reduce { axes, .. } if accumulates(graph, node) => summed_rows(graph, node, axes, order),
         Op::Scan { axis, .. } | Op::Sort { axis } | Op::ArgSort { axis } => without(&[*axis]),
         Op::Merge { into, .. } => without(&[*into]),
         Op::Pad { axis, .. } | Op::Concat { axis } | Op::Fold { axis, .. } => without(&[*axis]),
@@ -355,7 +411,42 @@ pub(super) fn preferred(graph: &Graph, node: NodeId, demands: &Demands, order: &
             let rows: usize = rest.iter().filter_map(|axis| shape.size(*axis)).product();
             if rows >= super::LANES { rest } else { order.sorted(over.iter().copied()) }
         }
-        _ => storage_order(graph, node).unwrap_or_else(|| order.sorted(shape.axes())),
+        _ => repeated_rows(graph, node, order)
+            .or_else(|| storage_order(graph, node))
+            .unwrap_or_else(|| order.sorted(shape.axes())),
+    }
+}
+
+/// Features of a map at most that it has because some operands vary along them only.
+const MOST_FEATURES: usize = 2048;
+
+/// The rows of a map with operands that are repeated: the axes before the last ones, along which those operands vary. What
+/// a channel gives all pixels is then read once a panel.
+fn repeated_rows(graph: &Graph, node: NodeId, order: &AxisOrder) -> Option<Vec<Axis>> {
+    let shape = graph.shape(node);
+    let axes = order.sorted(shape.axes());
+    let operands = graph.operands(node).into_iter().map(|operand| source_axes(graph, operand));
+    let repeated: Vec<Vec<Axis>> = operands
+        .filter(|own| !own.is_empty() && shape.iter().any(|(axis, size)| size > 1 && !own.contains(&axis)))
+        .collect();
+    let is_free = |axis: &Axis| repeated.iter().all(|own| !own.contains(axis));
+    let first = axes.iter().position(is_free)?;
+    let behind = first + axes[first..].iter().position(|axis| !is_free(axis))?;
+    let count = |axes: &[Axis]| axes.iter().filter_map(|axis| shape.size(*axis)).product::<usize>();
+    let (rows, features) = axes.split_at(behind);
+    (count(rows) >= LEAST_SUMMED && count(features) <= MOST_FEATURES).then(|| rows.to_vec())
+}
+
+/// The axes along which an operand varies: those that no view behind it repeats.
+fn source_axes(graph: &Graph, operand: NodeId) -> Vec<Axis> {
+    match graph.op(operand) {
+        Op::Spread(spread) => {
+            let spread: Vec<Axis> = spread.axes().collect();
+            let own = source_axes(graph, graph.operands(operand)[0]);
+            own.into_iter().filter(|axis| !spread.contains(axis)).collect()
+        }
+        Op::Constant(_) => Vec::new(),
+        _ => graph.shape(operand).iter().filter(|(_, size)| *size > 1).map(|(axis, _)| axis).collect(),
     }
 }
 

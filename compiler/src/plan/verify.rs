@@ -42,8 +42,8 @@ impl Plan {
         self.verify_memory()?;
         self.verify_segments()?;
         self.verify_turns()?;
-        for (name, id) in &self.outputs {
-            if !matches!(self.buffers[id.0 as usize].layout, Layout::Plain(_)) {
+        for (name, output) in &self.outputs {
+            if !matches!(self.buffers[output.buffer.0 as usize].layout, Layout::Plain(_)) {
                 return Err(Defect::Output { name: name.clone() });
             }
         }
@@ -160,7 +160,7 @@ impl Plan {
             step = stretch.end;
         }
         let end = self.steps.len();
-        match self.outputs.values().find_map(|id| Some((id.0, lost.get(id)?.0))) {
+        match self.outputs.values().find_map(|output| Some((output.buffer.0, lost.get(&output.buffer)?.0))) {
             Some((first, second)) => Err(Defect::Overlap { first, second, step: end }),
             None => Ok(()),
         }
@@ -192,7 +192,7 @@ impl Plan {
                 }
             }
         }
-        self.outputs.values().try_for_each(|id| read(&written, self.steps.len(), *id))
+        self.outputs.values().try_for_each(|output| read(&written, self.steps.len(), output.buffer))
     }
 
     fn verify_kernel(&self, kernel: &Kernel) -> Result<(), Defect> {
@@ -247,7 +247,8 @@ impl Plan {
 
     /// Values that are needed at the same time do not share memory, and none reaches beyond the arena.
     fn verify_memory(&self) -> Result<(), Defect> {
-        let lives = lives(&self.buffers, &self.steps, &self.segments, self.outputs.values());
+        let lives =
+            lives(&self.buffers, &self.steps, &self.segments, self.outputs.values().map(|output| output.buffer));
         let mut placed = Vec::new();
         for (id, life) in (0..).map(BufferId).zip(lives) {
             let (Some(offset), Some(life)) = (self.in_arena(id), life) else { continue };

@@ -10,7 +10,7 @@ use crate::files::write_atomically;
 use std::{io::Write, path::PathBuf};
 use visage_compiler::{
     cpu::{self, CompileOptions},
-    plan::{Decision, Fusion, PlanOptions, Target, Without, plan, svg},
+    plan::{Decision, Fusion, PlanOptions, Target, Without, plan_ordered, svg},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -105,8 +105,9 @@ pub fn compile(arguments: &Arguments) -> Outcome {
 /// A program's kernels as text.
 fn lowered(program: &Program, emit: Emit, fuse: bool, without: Without) -> Outcome<String> {
     let fusion = if fuse { Fusion::Full } else { Fusion::None };
-    let plan = plan(
+    let plan = plan_ordered(
         &simplified(program).graph,
+        &program.outputs,
         &PlanOptions { fusion, target: Target::host(), without, ..PlanOptions::default() },
     )
     .failed()?;

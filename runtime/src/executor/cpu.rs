@@ -140,7 +140,8 @@ impl Cpu {
         let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
         let ExecuteOptions { without, segment_bytes, segment_tiles, .. } = *options;
         let plan_options = PlanOptions { fusion, target: Target::host(), without, segment_bytes, segment_tiles };
-        let plan = plan::plan(&simplified(program).graph, &plan_options).map_err(|error| device(&error))?;
+        let plan = plan::plan_ordered(&simplified(program).graph, &program.outputs, &plan_options)
+            .map_err(|error| device(&error))?;
         let contraction = match options.contraction {
             Contraction::MicroKernel => cpu::Contraction::MicroKernel,
             Contraction::Cranelift => cpu::Contraction::Cranelift,
@@ -296,12 +297,8 @@ impl Cpu {
         self.runs += 1;
         let plan = &self.compiled.plan;
         let mut outputs = IndexMap::new();
-        for (name, id) in &plan.outputs {
+        for (name, plan::Output { buffer: id, shape }) in &plan.outputs {
             let buffer = &plan.buffers[id.0 as usize];
-            let shape = match &buffer.layout {
-                Layout::Plain(shape) => shape,
-                other => unreachable!("the output `{name}` is stored as {other}"),
-            };
             let address = tables[0].at(*id);
             match updates.get(name).and_then(|name| state.get_mut(name)) {
                 // SAFETY: the buffer holds the output until the next run.

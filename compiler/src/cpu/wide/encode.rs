@@ -11,9 +11,18 @@ use iced_x86::{
 };
 use rustc_hash::FxHashMap;
 
+/// How often a loop runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    /// So many times.
+    Fixed(usize),
+    /// As often as the n-th word of the table says, once at least.
+    Word(usize),
+}
+
 /// One loop: its iterations and the bytes by which each pointer moves.
 pub(super) struct Level {
-    pub count: usize,
+    pub count: Count,
     pub steps: Vec<i32>,
     /// First index and its step, where the body uses the index.
     pub index: Option<(i32, i32)>,
@@ -23,10 +32,22 @@ pub(super) struct Level {
 pub(super) struct Nest {
     pub levels: Vec<Level>,
     pub tape: Tape,
-    /// The loop depth at which carried values start, with what, and where they go when the inner loops are done.
-    pub carried: Option<(usize, u32, Vec<Option<Place>>)>,
+    /// What is carried from iteration to iteration.
+    pub carried: Option<Carried>,
     /// Pointers in the table.
     pub pointers: usize,
+}
+
+/// Values that are carried from iteration to iteration of the inner loops.
+pub(super) struct Carried {
+    /// The loop depth at which they start.
+    pub depth: usize,
+    /// What they start with.
+    pub start: u32,
+    /// How many.
+    pub count: usize,
+    /// What is done with them when the inner loops are done.
+    pub end: Tape,
 }
 
 /// Machine code, and where the constants behind it begin.
@@ -62,6 +83,8 @@ fn zmm(number: usize) -> Register {
 struct Encoder<'a> {
     a: CodeAssembler,
     nest: &'a Nest,
+    /// What is being encoded: the body, or what follows the inner loops.
+    tape: &'a Tape,
     pool: Vec<u32>,
     places: FxHashMap<u32, usize>,
     spills: usize,
@@ -75,31 +98,42 @@ struct Encoder<'a> {
 
 /// Encodes a nest.
 pub(super) fn encode(nest: &Nest) -> Result<Code512, IcedError> {
-    let count = nest.tape.instructions.len();
-    let mut uses = vec![Vec::new(); count];
-    nest.tape.carried.iter().for_each(|value| uses[value.0].push(count));
-    for (i, instruction) in nest.tape.instructions.iter().enumerate().rev() {
-        if matches!(instruction, Instruction::Store(..)) || !uses[i].is_empty() {
-            instruction.operands().iter().for_each(|operand| uses[operand.0].push(i));
-        }
-    }
-    let pinned = nest.carried.as_ref().map_or(0, |(_, _, targets)| targets.len());
-    let encoder = Encoder {
+    let pinned = nest.carried.as_ref().map_or(0, |carried| carried.count);
+    let mut encoder = Encoder {
         a: CodeAssembler::new(64)?,
         nest,
+        tape: &nest.tape,
         pool: Vec::new(),
         places: FxHashMap::default(),
         spills: 0,
-        registers: vec![None; VECTORS - pinned],
-        held: vec![None; count],
-        spilled: vec![None; count],
-        uses,
+        registers: Vec::new(),
+        held: Vec::new(),
+        spilled: Vec::new(),
+        uses: Vec::new(),
         pinned,
     };
+    encoder.begin(&nest.tape);
     encoder.function()
 }
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
+    /// Makes a tape the current one: nothing of it is in a register.
+    fn begin(&mut self, tape: &'a Tape) {
+        let count = tape.instructions.len();
+        let mut uses = vec![Vec::new(); count];
+        tape.carried.iter().for_each(|value| uses[value.0].push(count));
+        for (i, instruction) in tape.instructions.iter().enumerate().rev() {
+            if instruction.writes() || !uses[i].is_empty() {
+                instruction.operands().iter().for_each(|operand| uses[operand.0].push(i));
+            }
+        }
+        self.tape = tape;
+        self.registers = vec![None; VECTORS - self.pinned];
+        self.held = vec![None; count];
+        self.spilled = vec![None; count];
+        self.uses = uses;
+    }
+
     fn function(mut self) -> Result<Code512, IcedError> {
         for register in SAVED {
             self.add(Machine::with1(Code::Push_r64, register)?)?;
@@ -150,10 +184,10 @@ impl Encoder<'_> {
 
     fn level(&mut self, depth: usize) -> Result<(), IcedError> {
         let nest = self.nest;
-        let here = nest.carried.as_ref().filter(|(at, ..)| *at == depth);
-        if let Some((_, start, targets)) = here {
-            for i in 0..targets.len() {
-                let memory = self.constant(*start);
+        let here = nest.carried.as_ref().filter(|carried| carried.depth == depth);
+        if let Some(carried) = here {
+            for i in 0..carried.count {
+                let memory = self.constant(carried.start);
                 self.add(Machine::with2(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, zmm(VECTORS - 1 - i), memory)?)?;
             }
         }
@@ -163,10 +197,14 @@ impl Encoder<'_> {
             if let Some((first, _)) = level.index {
                 self.a.mov(qword_ptr(index), first)?;
             }
-            if innermost {
-                self.a.mov(r11, level.count as u64)?;
-            } else {
-                self.a.mov(qword_ptr(counter), level.count as i32)?;
+            match (level.count, innermost) {
+                (Count::Fixed(count), true) => self.a.mov(r11, count as u64)?,
+                (Count::Fixed(count), false) => self.a.mov(qword_ptr(counter), count as i32)?,
+                (Count::Word(word), true) => self.a.mov(r11, qword_ptr(rdi + 8 * word))?,
+                (Count::Word(word), false) => {
+                    self.a.mov(rax, qword_ptr(rdi + 8 * word))?;
+                    self.a.mov(qword_ptr(counter), rax)?;
+                }
             }
             let mut head = self.a.create_label();
             self.a.set_label(&mut head)?;
@@ -181,18 +219,29 @@ impl Encoder<'_> {
                 self.a.dec(qword_ptr(counter))?;
             }
             self.a.jne(head)?;
-            if depth > 0 {
-                self.advance(level, -(level.count as i32))?;
+            match level.count {
+                _ if depth == 0 => {}
+                Count::Fixed(count) => self.advance(level, -(count as i32))?,
+                Count::Word(word) => self.rewind(level, word)?,
             }
         } else {
             self.body()?;
         }
-        if let Some((_, _, targets)) = here {
-            for (i, target) in targets.iter().enumerate() {
-                if let Some(place) = target {
-                    let memory = self.memory(*place, false)?;
-                    self.add(Machine::with2(Code::EVEX_Vmovups_zmmm512_k1z_zmm, memory, zmm(VECTORS - 1 - i))?)?;
-                }
+        if let Some(carried) = here {
+            self.begin(&carried.end);
+            self.body()?;
+        }
+        Ok(())
+    }
+
+    /// Takes the pointers back to where a loop, which ran as often as a word of the table says, began.
+    fn rewind(&mut self, level: &Level, word: usize) -> Result<(), IcedError> {
+        for (pointer, step) in level.steps.iter().enumerate().filter(|(_, step)| **step != 0) {
+            let count = MemoryOperand::with_base_displ(Register::RDI, 8 * word as i64);
+            self.add(Machine::with3(Code::Imul_r64_rm64_imm32, Register::RAX, count, *step)?)?;
+            match POINTERS.get(pointer) {
+                Some(register) => self.add(Machine::with2(Code::Sub_r64_rm64, *register, Register::RAX)?)?,
+                None => self.a.sub(qword_ptr(rdi + 8 * pointer), rax)?,
             }
         }
         Ok(())
@@ -238,7 +287,7 @@ impl Encoder<'_> {
 
     /// The memory of a constant that is in no register, as an embedded broadcast.
     fn embedded(&mut self, value: Value) -> Option<MemoryOperand> {
-        match self.nest.tape.instructions[value.0] {
+        match self.tape.instructions[value.0] {
             Instruction::Constant(bits) if self.held[value.0].is_none() => {
                 let mut memory = self.constant(bits);
                 memory.is_broadcast = true;
@@ -262,8 +311,7 @@ impl Encoder<'_> {
         });
         let farthest = candidates.max_by_key(|(_, value)| self.uses[value.0].last().copied().unwrap_or(usize::MAX));
         let (register, value) = farthest.unwrap_or_else(|| unreachable!("no instruction has 31 operands"));
-        if !matches!(self.nest.tape.instructions[value.0], Instruction::Constant(_)) && self.spilled[value.0].is_none()
-        {
+        if !matches!(self.tape.instructions[value.0], Instruction::Constant(_)) && self.spilled[value.0].is_none() {
             let slot = self.spills;
             self.spills += 1;
             self.spilled[value.0] = Some(slot);
@@ -286,7 +334,7 @@ impl Encoder<'_> {
             return Ok(zmm(register));
         }
         let register = self.take(locked)?;
-        match (self.nest.tape.instructions[value.0], self.spilled[value.0]) {
+        match (self.tape.instructions[value.0], self.spilled[value.0]) {
             (Instruction::Constant(bits), _) => {
                 let memory = self.constant(bits);
                 self.add(Machine::with2(Code::EVEX_Vbroadcastss_zmm_k1z_xmmm32, zmm(register), memory)?)?;
@@ -319,10 +367,10 @@ impl Encoder<'_> {
     }
 
     fn body(&mut self) -> Result<(), IcedError> {
-        let nest = self.nest;
-        for (i, instruction) in nest.tape.instructions.iter().enumerate() {
+        let tape = self.tape;
+        for (i, instruction) in tape.instructions.iter().enumerate() {
             let result = Value(i);
-            if self.is_dead(result) && !matches!(instruction, Instruction::Store(..)) {
+            if self.is_dead(result) && !instruction.writes() {
                 continue;
             }
             let operands = instruction.operands();
@@ -333,11 +381,10 @@ impl Encoder<'_> {
             }
             self.instruction(result, *instruction, &operands)?;
         }
-        for (i, value) in nest.tape.carried.iter().enumerate() {
-            let register = self.fetch(*value, &nest.tape.carried)?;
+        for (i, value) in tape.carried.iter().enumerate() {
+            let register = self.fetch(*value, &tape.carried)?;
             self.add(Machine::with2(Code::EVEX_Vmovaps_zmm_k1z_zmmm512, zmm(VECTORS - 1 - i), register)?)?;
         }
-        debug_assert!(nest.tape.carried.len() == self.pinned);
         Ok(())
     }
 
@@ -372,6 +419,19 @@ impl Encoder<'_> {
                 self.release(operands);
                 self.add(Machine::with2(Code::EVEX_Vmovups_zmmm512_k1z_zmm, memory, from)?)
             }
+            Instruction::StoreFirst(place, value) => {
+                let from = self.fetch(value, operands)?;
+                let memory = self.memory(place, false)?;
+                self.release(operands);
+                let first = Register::XMM0 + (from as u32 - Register::ZMM0 as u32);
+                self.add(Machine::with2(Code::EVEX_Vmovss_m32_k1_xmm, memory, first)?)
+            }
+            Instruction::Groups(a, order) => {
+                let a = self.fetch(a, operands)?;
+                let to = self.result(result, operands)?;
+                let code = Code::EVEX_Vshuff32x4_zmm_k1z_zmm_zmmm512b32_imm8;
+                self.add(Machine::with4(code, to, a, a, i32::from(order))?)
+            }
             Instruction::Unary(code, a, by) => {
                 let a = self.fetch(a, operands)?;
                 let to = self.result(result, operands)?;
@@ -396,7 +456,7 @@ impl Encoder<'_> {
                     }
                 }
             }
-            Instruction::Fma(a, b, c) => self.fma(result, (a, b, c), operands),
+            Instruction::Fma(a, b, c, negated) => self.fma(result, (a, b, c), negated, operands),
             Instruction::Compare(comparison) => {
                 self.comparison(comparison, operands)?;
                 let to = self.result(result, operands)?;
@@ -456,7 +516,26 @@ impl Encoder<'_> {
     }
 
     /// The processor's sums of products overwrite one operand: one that ends here, else a copy.
-    fn fma(&mut self, result: Value, (a, b, c): (Value, Value, Value), operands: &[Value]) -> Result<(), IcedError> {
+    fn fma(
+        &mut self,
+        result: Value,
+        (a, b, c): (Value, Value, Value),
+        negated: bool,
+        operands: &[Value],
+    ) -> Result<(), IcedError> {
+        // Which operand is overwritten: a factor, with the other one first or last, or the summand.
+        let [first, last, summand] = match negated {
+            false => [
+                Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+                Code::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
+                Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+            ],
+            true => [
+                Code::EVEX_Vfnmadd213ps_zmm_k1z_zmm_zmmm512b32_er,
+                Code::EVEX_Vfnmadd132ps_zmm_k1z_zmm_zmmm512b32_er,
+                Code::EVEX_Vfnmadd231ps_zmm_k1z_zmm_zmmm512b32_er,
+            ],
+        };
         let (a, b) = if self.embedded(a).is_some() { (b, a) } else { (a, b) };
         let ends = |e: &Self, value: Value| {
             e.is_dead(value) && e.held[value.0].is_some_and(|register| register < e.registers.len())
@@ -466,24 +545,24 @@ impl Encoder<'_> {
             let y = self.fetch(b, operands)?;
             let (kept, over, from) = if ends(self, b) && !ends(self, a) { (x, b, y) } else { (y, a, x) };
             let to = self.overwritten(result, over, from, operands)?;
-            return self.add(Machine::with3(Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, to, kept, memory)?);
+            return self.add(Machine::with3(first, to, kept, memory)?);
         }
         let z = self.fetch(c, operands)?;
         if let Some(memory) = self.embedded(b) {
             if ends(self, c) && a != c {
                 let to = self.overwritten(result, c, z, operands)?;
-                return self.add(Machine::with3(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, to, x, memory)?);
+                return self.add(Machine::with3(summand, to, x, memory)?);
             }
             let to = self.overwritten(result, a, x, operands)?;
-            return self.add(Machine::with3(Code::EVEX_Vfmadd132ps_zmm_k1z_zmm_zmmm512b32_er, to, z, memory)?);
+            return self.add(Machine::with3(last, to, z, memory)?);
         }
         let y = self.fetch(b, operands)?;
         if ends(self, c) || !ends(self, a) {
             let to = self.overwritten(result, c, z, operands)?;
-            return self.add(Machine::with3(Code::EVEX_Vfmadd231ps_zmm_k1z_zmm_zmmm512b32_er, to, x, y)?);
+            return self.add(Machine::with3(summand, to, x, y)?);
         }
         let to = self.overwritten(result, a, x, operands)?;
-        self.add(Machine::with3(Code::EVEX_Vfmadd213ps_zmm_k1z_zmm_zmmm512b32_er, to, y, z)?)
+        self.add(Machine::with3(first, to, y, z)?)
     }
 
     /// The register of an operand that ends here, taken over by the result, or a copy of one that lives on. The other

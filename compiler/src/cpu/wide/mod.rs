@@ -14,10 +14,11 @@ mod encode;
 mod tape;
 
 use super::{
-    emitter::{Emitter, GROUPS, flags},
+    emitter::{Emitter, GROUPS, WIDTH, flags},
     expression::{addressed, analyse, collapse},
     library,
     scalar::{elementary, is_elementary},
+    stage::{Partial, sums_by_panel},
 };
 use crate::{
     axis::Axis,
@@ -26,7 +27,7 @@ use crate::{
     random::{INCREMENT, MULTIPLIER, STEPS, Step as Mix, UNIFORM_BITS, UNIFORM_UNIT},
 };
 use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Value as Address, types::I64};
-use encode::{Code512, Level, Nest};
+use encode::{Carried, Code512, Count, Level, Nest};
 use iced_x86::{Code, Decoder, DecoderOptions, Formatter, IntelFormatter};
 use std::fmt;
 use tape::{EQUAL, Instruction, LESS, LESS_EQUAL, NOT_EQUAL, Place, Tape, Value};
@@ -35,7 +36,7 @@ use visage_kernels::math::{self, Lanes};
 /// Why a stage stays at 128 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// It is not a map, reduction or scan over features.
+    /// It is no map, reduction, scan or sum over rows.
     Stage,
     /// It has elements of eight bytes.
     Double,
@@ -52,7 +53,7 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refusal::Stage => write!(f, "not a map, reduction or scan"),
+            Refusal::Stage => write!(f, "not a map, reduction, scan or sum over rows"),
             Refusal::Double => write!(f, "f64"),
             Refusal::Gather => write!(f, "a gather"),
             Refusal::IntegerDivision => write!(f, "a division of integers"),
@@ -79,6 +80,14 @@ enum Pointer {
     Rows(Axis),
     /// Seed and step of the random numbers.
     Key,
+    /// The numbers of the lanes.
+    Lanes,
+    /// How many rows there are from the first of the first panel on.
+    Remaining,
+    /// How many panels there are, itself.
+    Panels,
+    /// The partial results of a sum over rows.
+    Partial,
 }
 
 /// The machine code of one stage.
@@ -121,7 +130,7 @@ pub fn refusals(plan: &Plan) -> Vec<(String, usize, Refusal)> {
     });
     kernels
         .flat_map(|kernel| {
-            let refused = |(i, stage)| stage_code(stage).err().map(|refusal| (kernel.name.clone(), i, refusal));
+            let refused = |(i, stage)| stage_code(kernel, stage).err().map(|refusal| (kernel.name.clone(), i, refusal));
             kernel.stages.iter().enumerate().filter_map(refused)
         })
         .filter(|(.., refusal)| *refusal != Refusal::Stage)
@@ -130,10 +139,10 @@ pub fn refusals(plan: &Plan) -> Vec<(String, usize, Refusal)> {
 
 /// The code of every stage of a kernel that has some.
 pub(super) fn stages(kernel: &Kernel) -> Vec<Option<Wide>> {
-    kernel.stages.iter().map(|stage| stage_code(stage).ok()).collect()
+    kernel.stages.iter().map(|stage| stage_code(kernel, stage).ok()).collect()
 }
 
-fn stage_code(stage: &Stage) -> Result<Wide, Refusal> {
+fn stage_code(kernel: &Kernel, stage: &Stage) -> Result<Wide, Refusal> {
     match stage {
         Stage::Map { loops, body, stores } => {
             let (mut accesses, indexed) = addressed(body);
@@ -150,6 +159,13 @@ fn stage_code(stage: &Stage) -> Result<Wide, Refusal> {
             lowering.reversed = reverse.then_some(along.0);
             lowering.carry(loops.len(), (*combine, *dtype), Some(*exclusive), store)
         }
+        Stage::AccumulateReduce { loops, row_strides, over, combine, dtype, body, term, strides, .. } => {
+            let all = [loops.as_slice(), over].concat();
+            let mut lowering = Lowering::new(body, all);
+            let by_panel = sums_by_panel(row_strides, body);
+            lowering.panels = (!by_panel && kernel.tile_panels > 1).then_some(loops.len());
+            lowering.sum(kernel, (loops, strides), (*combine, *dtype), *term)
+        }
         _ => Err(Refusal::Stage),
     }
 }
@@ -157,6 +173,10 @@ fn stage_code(stage: &Stage) -> Result<Wide, Refusal> {
 struct Lowering<'a> {
     body: &'a Expression,
     loops: Vec<(Axis, usize)>,
+    /// How many of the loops are around the one over the panels of a tile, where there is one.
+    panels: Option<usize>,
+    /// Strides of the partial results.
+    partial: Vec<(Axis, isize)>,
     reversed: Option<Axis>,
     tape: Tape,
     pointers: Vec<Pointer>,
@@ -164,7 +184,8 @@ struct Lowering<'a> {
 
 impl<'a> Lowering<'a> {
     fn new(body: &'a Expression, loops: Vec<(Axis, usize)>) -> Lowering<'a> {
-        Lowering { body, loops, reversed: None, tape: Tape::default(), pointers: Vec::new() }
+        let (tape, pointers) = (Tape::default(), Vec::new());
+        Lowering { body, loops, panels: None, partial: Vec::new(), reversed: None, tape, pointers }
     }
 
     fn pointer(&mut self, pointer: Pointer) -> usize {
@@ -218,31 +239,93 @@ impl<'a> Lowering<'a> {
             return Err(Refusal::Double);
         }
         let mut uniform = vec![None; self.body.terms.len()];
-        let mut targets = Vec::new();
+        let mut end = Tape::default();
         for half in 0..2 {
             let values = self.terms(&[store.term], &mut uniform, half)?;
             let before = self.tape.push(Instruction::Carried(half));
             let after = combined(&mut self.tape, how, dtype, before, values[store.term]);
             self.tape.carried.push(after);
             let place = self.place(&store.target, half)?;
-            targets.push(match exclusive {
-                None => Some(place),
+            match exclusive {
+                None => {
+                    let total = end.push(Instruction::Carried(half));
+                    end.push(Instruction::Store(place, total));
+                }
                 Some(exclusive) => {
                     self.tape.push(Instruction::Store(place, if exclusive { before } else { after }));
-                    None
                 }
-            });
+            }
         }
         let start = bits(how.identity(dtype), dtype);
-        self.finish(Some((depth, start, targets)))
+        self.finish(Some(Carried { depth, start, count: 2, end }))
     }
 
-    fn finish(self, carried: Option<(usize, u32, Vec<Option<Place>>)>) -> Result<Wide, Refusal> {
+    /// A sum over rows: sixteen lanes take the halves of every panel, and meet at the end.
+    fn sum(
+        mut self,
+        kernel: &Kernel,
+        (loops, strides): (&[(Axis, usize)], &[isize]),
+        (how, dtype): (Combine, DType),
+        term: usize,
+    ) -> Result<Wide, Refusal> {
+        if dtype == DType::F64 {
+            return Err(Refusal::Double);
+        }
+        let mut uniform = vec![None; self.body.terms.len()];
+        let start = bits(how.identity(dtype), dtype);
+        let mut sum = self.tape.push(Instruction::Carried(0));
+        for half in 0..2 {
+            let values = self.terms(&[term], &mut uniform, half)?;
+            let mut value = values[term];
+            if !kernel.row_count().is_multiple_of(LANES) {
+                // Lanes that are no rows.
+                let (lanes, remaining) = (self.pointer(Pointer::Lanes), self.pointer(Pointer::Remaining));
+                let mut lane = self.tape.push(Instruction::Load(Place::Pointer(lanes, half as i32 * 64)));
+                if let Some(level) = self.panels {
+                    let first = self.tape.push(Instruction::Broadcast(Place::Index(level)));
+                    lane = self.tape.add_i(lane, first);
+                }
+                let remaining = self.tape.push(Instruction::Broadcast(Place::Pointer(remaining, 0)));
+                let is_row = self.tape.compare(false, LESS, lane, remaining);
+                let identity = self.tape.push(Instruction::Constant(start));
+                value = self.tape.select(is_row, value, identity);
+            }
+            sum = combined(&mut self.tape, how, dtype, sum, value);
+        }
+        self.tape.carried.push(sum);
+        let mut end = Tape::default();
+        let mut total = end.push(Instruction::Carried(0));
+        const HALVES: u8 = 0b01_00_11_10;
+        const NEIGHBOURS: u8 = 0b10_11_00_01;
+        for order in [HALVES, NEIGHBOURS] {
+            let other = end.push(Instruction::Groups(total, order));
+            total = combined(&mut end, how, dtype, total, other);
+        }
+        for order in [HALVES, NEIGHBOURS] {
+            let other = end.immediate(Code::EVEX_Vpermilps_zmm_k1z_zmmm512b32_imm8, total, order);
+            total = combined(&mut end, how, dtype, total, other);
+        }
+        let partial = Place::Pointer(self.pointer(Pointer::Partial), 0);
+        let before = end.push(Instruction::Broadcast(partial));
+        let total = combined(&mut end, how, dtype, before, total);
+        end.push(Instruction::StoreFirst(partial, total));
+        if self.panels.is_some() {
+            self.pointer(Pointer::Panels);
+        }
+        let depth = loops.len();
+        self.partial = loops.iter().map(|(axis, _)| *axis).zip(strides.iter().copied()).collect();
+        self.finish(Some(Carried { depth, start, count: 1, end }))
+    }
+
+    fn finish(self, carried: Option<Carried>) -> Result<Wide, Refusal> {
         let indexed = addressed(self.body).1;
+        let bytes = |words: i64| i32::try_from(words * 4).map_err(|_| Refusal::Distance);
         let step = |pointer: &Pointer, axis: Axis| match pointer {
             Pointer::Access(access) => {
-                let stride = access.stride(axis) as i64 * if self.reversed == Some(axis) { -4 } else { 4 };
-                i32::try_from(stride).map_err(|_| Refusal::Distance)
+                bytes(access.stride(axis) as i64 * if self.reversed == Some(axis) { -1 } else { 1 })
+            }
+            Pointer::Partial => {
+                bytes(self.partial.iter().find(|(own, _)| *own == axis).map_or(0, |(_, stride)| *stride as i64))
             }
             _ => Ok(0),
         };
@@ -256,7 +339,18 @@ impl<'a> Lowering<'a> {
                 return Err(Refusal::Distance);
             }
             let index = if self.reversed == Some(*axis) { (last, -1) } else { (0, 1) };
-            levels.push(Level { count: *count, steps, index: indexed.contains(axis).then_some(index) });
+            let index = indexed.contains(axis).then_some(index);
+            levels.push(Level { count: Count::Fixed(*count), steps, index });
+        }
+        if let Some(at) = self.panels {
+            let step = |pointer: &Pointer| match pointer {
+                Pointer::Access(access) => bytes(access.panel_stride as i64),
+                _ => Ok(0),
+            };
+            let steps = self.pointers.iter().map(step).collect::<Result<Vec<i32>, _>>()?;
+            let word = self.pointers.iter().position(|pointer| *pointer == Pointer::Panels);
+            let word = word.unwrap_or_else(|| unreachable!("a loop over panels asks how many there are"));
+            levels.insert(at, Level { count: Count::Word(word), steps, index: Some((0, LANES as i32)) });
         }
         let nest = Nest { levels, tape: self.tape, carried, pointers: self.pointers.len() };
         let code = encode::encode(&nest).map_err(|error| Refusal::Encoder(error.to_string()))?;
@@ -265,7 +359,10 @@ impl<'a> Lowering<'a> {
 
     fn index(&mut self, axis: Axis) -> Value {
         match self.loops.iter().position(|(other, _)| *other == axis) {
-            Some(level) => self.tape.push(Instruction::Broadcast(Place::Index(level))),
+            Some(level) => {
+                let level = level + usize::from(self.panels.is_some_and(|panels| panels <= level));
+                self.tape.push(Instruction::Broadcast(Place::Index(level)))
+            }
             None => self.tape.integer(0),
         }
     }
@@ -519,30 +616,47 @@ fn cast(tape: &mut Tape, from: DType, to: DType, x: Value) -> Result<Value, Refu
     })
 }
 
-/// Emits a stage as a call for every panel; `address` is where its code lies.
-pub(super) fn call(e: &mut Emitter<'_>, wide: &Wide, address: usize) {
-    let rows = wide.pointers.iter().filter(|pointer| matches!(pointer, Pointer::Rows(_))).count();
+/// Emits a stage as a call for every panel, or for a sum over the panels of a tile as one; `address` is where its code
+/// lies.
+pub(super) fn call(e: &mut Emitter<'_>, stage: &Stage, wide: &Wide, address: usize) {
+    let rows = wide.pointers.iter().filter(|pointer| matches!(pointer, Pointer::Rows(_) | Pointer::Lanes)).count();
     let slot = |e: &mut Emitter<'_>, bytes: usize| {
         e.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes.max(8) as u32, 4))
     };
-    let table = slot(e, wide.pointers.len() * 8);
-    let indices = slot(e, rows * LANES * 4);
-    e.panels(&mut |e| {
+    let (table, indices, remaining) = (slot(e, wide.pointers.len() * 8), slot(e, rows * LANES * 4), slot(e, 8));
+    let mut fill = |e: &mut Emitter<'_>| {
         let mut filled = 0;
         for (i, pointer) in wide.pointers.iter().enumerate() {
             let address: Address = match pointer {
                 Pointer::Access(access) => e.address(access),
                 Pointer::Key => e.key,
-                Pointer::Rows(axis) => {
+                Pointer::Panels => e.panel_count,
+                Pointer::Remaining => {
+                    let first = e.first_row();
+                    let count = e.word(e.kernel.row_count());
+                    let count = e.b.ins().isub(count, first);
+                    e.b.ins().stack_store(I64, count, remaining, 0);
+                    e.b.ins().stack_addr(I64, remaining, 0)
+                }
+                Pointer::Partial => match stage {
+                    Stage::AccumulateReduce { loops, row_strides, strides, target, .. } => {
+                        Partial { target: *target, loops, strides, row_strides }.address(e)
+                    }
+                    _ => unreachable!("sums over rows alone have partial results"),
+                },
+                Pointer::Rows(_) | Pointer::Lanes => {
                     let zero = e.word(0);
                     let start = (filled * LANES * 4) as i32;
                     filled += 1;
                     let first = e.b.ins().stack_addr(I64, indices, start);
-                    let is_row = e.kernel.rows.iter().any(|(row, _)| row == axis);
                     for group in 0..GROUPS {
-                        let value = match is_row {
-                            true => e.row_index(*axis, zero, group),
-                            false => e.integers([0; 4]),
+                        let at = (group * WIDTH) as i32;
+                        let value = match pointer {
+                            Pointer::Rows(axis) if e.kernel.rows.iter().any(|(row, _)| row == axis) => {
+                                e.row_index(*axis, zero, group)
+                            }
+                            Pointer::Rows(_) => e.integers([0; 4]),
+                            _ => e.integers([at, at + 1, at + 2, at + 3]),
                         };
                         e.b.ins().store(flags(), value, first, group as i32 * 16);
                     }
@@ -553,5 +667,11 @@ pub(super) fn call(e: &mut Emitter<'_>, wide: &Wide, address: usize) {
         }
         let table = e.b.ins().stack_addr(I64, table, 0);
         library::call(e, address, &[table]);
-    });
+    };
+    if wide.pointers.contains(&Pointer::Panels) {
+        e.panel = e.word(0);
+        fill(e);
+    } else {
+        e.panels(&mut fill);
+    }
 }

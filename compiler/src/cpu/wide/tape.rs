@@ -32,16 +32,20 @@ pub(super) enum Instruction {
     Unary(Code, Value, Option<u8>),
     /// An operation on two; whether they may change places.
     Binary(Code, Value, Value, bool),
-    /// `a · b + c`, rounded once.
-    Fma(Value, Value, Value),
+    /// `a · b + c`, or `c - a · b` where it says so, rounded once.
+    Fma(Value, Value, Value, bool),
     /// All ones where the comparison holds.
     Compare(Comparison),
     /// `yes` where the comparison holds, `no` elsewhere.
     Choose(Comparison, Value, Value),
     /// `yes` where the mask is set, `no` elsewhere.
     Select(Value, Value, Value),
+    /// The groups of four lanes in another order: two bits for each.
+    Groups(Value, u8),
     /// Writes sixteen elements.
     Store(Place, Value),
+    /// Writes the element of the first lane.
+    StoreFirst(Place, Value),
 }
 
 /// A comparison of two vectors: the predicate is the processor's, where 4 added to it is the opposite.
@@ -69,16 +73,24 @@ impl Instruction {
             Instruction::Constant(_) | Instruction::Broadcast(_) | Instruction::Load(_) | Instruction::Carried(_) => {
                 Vec::new()
             }
-            Instruction::Unary(_, a, _) | Instruction::Store(_, a) => vec![a],
+            Instruction::Unary(_, a, _)
+            | Instruction::Groups(a, _)
+            | Instruction::Store(_, a)
+            | Instruction::StoreFirst(_, a) => vec![a],
             Instruction::Binary(_, a, b, _) => vec![a, b],
-            Instruction::Fma(a, b, c) | Instruction::Select(a, b, c) => vec![a, b, c],
+            Instruction::Fma(a, b, c, _) | Instruction::Select(a, b, c) => vec![a, b, c],
             Instruction::Compare(comparison) => vec![comparison.left, comparison.right],
             Instruction::Choose(comparison, yes, no) => vec![comparison.left, comparison.right, yes, no],
         }
     }
 
     fn touches_memory(&self) -> bool {
-        matches!(self, Instruction::Broadcast(_) | Instruction::Load(_) | Instruction::Store(..))
+        matches!(self, Instruction::Broadcast(_) | Instruction::Load(_)) || self.writes()
+    }
+
+    /// Whether it is there for what it writes.
+    pub fn writes(&self) -> bool {
+        matches!(self, Instruction::Store(..) | Instruction::StoreFirst(..))
     }
 }
 
@@ -125,6 +137,15 @@ impl Tape {
     pub fn compare(&mut self, float: bool, predicate: u8, left: Value, right: Value) -> Value {
         let predicate = if float { predicate } else { predicate & 7 };
         self.push(Instruction::Compare(Comparison { float, predicate, left, right }))
+    }
+
+    /// What a value is the negative of.
+    fn negated(&self, value: Value) -> Option<Value> {
+        let Instruction::Binary(Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32, a, b, _) = self.instructions[value.0] else {
+            return None;
+        };
+        let is_sign = |value: Value| self.instructions[value.0] == Instruction::Constant(1 << 31);
+        if is_sign(b) { Some(a) } else { is_sign(a).then_some(b) }
     }
 
     /// The product of integers, its low half.
@@ -195,7 +216,11 @@ impl Lanes for Tape {
     }
 
     fn fma(&mut self, a: Value, b: Value, c: Value) -> Value {
-        self.push(Instruction::Fma(a, b, c))
+        match (self.negated(a), self.negated(b)) {
+            (Some(a), _) => self.push(Instruction::Fma(a, b, c, true)),
+            (None, Some(b)) => self.push(Instruction::Fma(a, b, c, true)),
+            (None, None) => self.push(Instruction::Fma(a, b, c, false)),
+        }
     }
 
     fn neg(&mut self, a: Value) -> Value {

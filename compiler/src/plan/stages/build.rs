@@ -275,7 +275,14 @@ impl<'p, 'g> Builder<'p, 'g> {
         let bytes = |layout: &Layout| layout.elements() / LANES * lanes * 4;
         let large = layout.as_ref().is_some_and(|l| bytes(l) > self.planner.options.target.cache_bytes)
             && !self.planner.options.without.has(Decision::Stream);
-        let same = matches!(layout, Some(Layout::Panels { .. })) || loops.is_empty();
+        // Rows alone, in the order of memory.
+        let along = match &layout {
+            Some(Layout::Plain(shape)) => {
+                loops.is_empty() && shape.axes().eq(self.planner.clusters.rows_at[&node].iter().copied())
+            }
+            _ => false,
+        };
+        let same = matches!(layout, Some(Layout::Panels { .. })) || along;
         let (source, panel_stride) = match &layout {
             Some(_) if large && same => {
                 let source = self.tile(panel);
@@ -283,7 +290,7 @@ impl<'p, 'g> Builder<'p, 'g> {
                 (source, panel)
             }
             Some(Layout::Panels { .. }) => (Source::Buffer(self.planner.buffer(node)), panel),
-            Some(_) if loops.is_empty() => (Source::Buffer(self.planner.buffer(node)), lanes),
+            Some(_) if along => (Source::Buffer(self.planner.buffer(node)), lanes),
             _ => (self.tile(panel), panel),
         };
         let strided = Strided::dense(loops.iter().copied(), lanes as isize);

@@ -5,7 +5,7 @@ mod expression;
 mod operation;
 
 use super::{
-    Buffer, BufferId, Decision, Fusion, Layout, Place, Plan, PlanOptions, Step,
+    Buffer, BufferId, Decision, Fusion, Layout, Output, Place, Plan, PlanOptions, Step,
     access::Strided,
     cluster::Clusters,
     memory::{self, Interval, lives},
@@ -22,8 +22,13 @@ use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 /// Turns clusters into a program.
-pub(super) fn build(graph: &Graph, clusters: &Clusters, options: &PlanOptions) -> Plan {
-    let mut planner = Planner::new(graph, clusters, *options);
+pub(super) fn build(
+    graph: &Graph,
+    clusters: &Clusters,
+    orders: &IndexMap<String, Shape>,
+    options: &PlanOptions,
+) -> Plan {
+    let mut planner = Planner::new(graph, clusters, orders, *options);
     for cluster in &clusters.order {
         build::kernel(&mut planner, *cluster);
     }
@@ -46,11 +51,18 @@ pub(super) struct Planner<'g> {
     pub recomputed: FxHashSet<NodeId>,
     /// Layouts of the computed nodes that leave their kernel.
     layouts: FxHashMap<NodeId, Layout>,
+    /// The order in which outputs want the axes of values that they are, as these call them.
+    wanted: FxHashMap<NodeId, Shape>,
     constants: FxHashMap<(u64, DType), BufferId>,
 }
 
 impl<'g> Planner<'g> {
-    fn new(graph: &'g Graph, clusters: &'g Clusters, options: PlanOptions) -> Planner<'g> {
+    fn new(
+        graph: &'g Graph,
+        clusters: &'g Clusters,
+        orders: &IndexMap<String, Shape>,
+        options: PlanOptions,
+    ) -> Planner<'g> {
         let mut planner = Planner {
             graph,
             clusters,
@@ -62,6 +74,7 @@ impl<'g> Planner<'g> {
             packed: FxHashMap::default(),
             recomputed: FxHashSet::default(),
             layouts: FxHashMap::default(),
+            wanted: wanted(graph, orders),
             constants: FxHashMap::default(),
         };
         if planner.options.fusion == Fusion::Full && !planner.options.without.has(Decision::Recompute) {
@@ -71,19 +84,20 @@ impl<'g> Planner<'g> {
         planner
     }
 
-    /// Decides what readers in other kernels compute again instead of reading it: a cheap map whose
-    /// operands they can read instead, because those are stored anyway or are scalars.
+    /// Decides what readers in other kernels compute again instead of reading it: a cheap map whose operands they can
+    /// read instead, because those are stored anyway or small.
     fn choose_recomputed(&mut self) {
         let graph = self.graph;
         let mut stored: FxHashSet<NodeId> = graph.outputs().map(|(_, node)| path(graph, node).base).collect();
-        let mut readers: FxHashMap<NodeId, Vec<(NodeId, bool)>> = FxHashMap::default();
+        let mut readers: FxHashMap<NodeId, Vec<(NodeId, Option<Vec<Axis>>)>> = FxHashMap::default();
         for (cluster, entry) in self.clusters.clusters.iter().enumerate() {
             for reader in &entry.members {
                 for operand in graph.operands(*reader) {
                     let path = path(graph, operand);
                     if self.clusters.of.get(&path.base).is_some_and(|of| *of != cluster) {
-                        let lane_wise = path.views.is_empty() && matches!(graph.op(*reader), Op::Map(_));
-                        readers.entry(path.base).or_default().push((*reader, lane_wise));
+                        let lane_wise = path.only_renames(graph) && self.computes_lanes(*reader);
+                        let rows = rows_through(graph, &path, &self.clusters.rows_at[&path.base]);
+                        readers.entry(path.base).or_default().push((*reader, rows.filter(|_| lane_wise)));
                     }
                 }
             }
@@ -92,24 +106,43 @@ impl<'g> Planner<'g> {
         stored.extend(readers.keys());
         for node in graph.topological() {
             let Some(readers) = readers.get(&node) else { continue };
-            let Op::Map(op) = graph.op(node) else { continue };
-            let cheap = op.is_predicate() || matches!(op, ScalarOp::Cast(_) | ScalarOp::Neg | ScalarOp::Select);
-            let available = graph.operands(node).into_iter().all(|operand| {
-                let path = path(graph, operand);
-                let scalar = matches!(graph.op(path.base), Op::Constant(_));
-                let kept = stored.contains(&path.base)
-                    && path.views.is_empty()
-                    && self.clusters.rows_at.get(&path.base) == self.clusters.rows_at.get(&node);
-                scalar || kept
-            });
-            let aligned = readers
-                .iter()
-                .all(|(reader, lane_wise)| *lane_wise && self.clusters.rows_at[reader] == self.clusters.rows_at[&node]);
-            if cheap && available && aligned && !outputs.contains(&node) {
+            let aligned = readers.iter().all(|(reader, rows)| rows.as_ref() == Some(&self.clusters.rows_at[reader]));
+            if aligned && !outputs.contains(&node) && self.is_cheap(node, &stored) {
                 self.recomputed.insert(node);
                 stored.remove(&node);
             }
         }
+    }
+
+    /// Whether a node computes lane by lane what it reads: a map, or a reduction or scan that takes maps as its body.
+    fn computes_lanes(&self, node: NodeId) -> bool {
+        matches!(self.graph.op(node), Op::Map(_) | Op::Reduce { .. } | Op::Scan { .. })
+    }
+
+    /// Whether a map costs its readers next to nothing, if they read its operands instead. A predicate, or what moves
+    /// values only, does if all of them are `stored` anyway; a sum or product if, besides, all but one of them are
+    /// small. Neither holds another value in memory that would not be there.
+    fn is_cheap(&self, node: NodeId, stored: &FxHashSet<NodeId>) -> bool {
+        let graph = self.graph;
+        let Op::Map(op) = graph.op(node) else { return false };
+        let elements = graph.shape(node).elements();
+        let mut large = 0;
+        let available = graph.operands(node).into_iter().all(|operand| {
+            let path = path(graph, operand);
+            let is_small = graph.shape(path.base).elements() * 8 <= elements;
+            large += usize::from(!is_small);
+            let leaf = matches!(graph.op(path.base), Op::Input(_) | Op::Parameter(_));
+            let rows = self.clusters.rows_at.get(&path.base);
+            let seen = rows.and_then(|rows| rows_through(graph, &path, rows));
+            let along = seen.as_ref() == self.clusters.rows_at.get(&node);
+            // What is read along other rows, this node's too, is row-major.
+            let plain = self.clusters.accumulating.contains(&path.base)
+                || !along && self.clusters.of.get(&path.base) != self.clusters.of.get(&node);
+            let kept = stored.contains(&path.base) && (plain || along && path.only_renames(graph));
+            matches!(graph.op(path.base), Op::Constant(_)) || leaf || kept
+        });
+        let moves = op.is_predicate() || matches!(op, ScalarOp::Cast(_) | ScalarOp::Neg | ScalarOp::Select);
+        available && (moves || is_arithmetic(*op) && large <= 1)
     }
 
     /// Decides, for every computed node that is read outside its kernel, how it is stored.
@@ -169,7 +202,8 @@ impl<'g> Planner<'g> {
         let accumulating = self.clusters.accumulating.contains(&node);
         let features = || shape.iter().filter(|(axis, _)| !rows.contains(axis));
         if accumulating {
-            let order = self.order_of_readers(node).unwrap_or_else(|| shape.clone());
+            let wanted = self.wanted.get(&node).cloned();
+            let order = wanted.or_else(|| self.order_of_readers(node)).unwrap_or_else(|| shape.clone());
             self.layouts.insert(node, Layout::Plain(order));
         } else if panels && features().next().is_some() {
             let sized = rows.iter().filter_map(|axis| Some((*axis, shape.size(*axis)?))).collect();
@@ -177,7 +211,8 @@ impl<'g> Planner<'g> {
             self.layouts.entry(node).or_insert(layout);
         } else {
             let ordered = rows.iter().filter_map(|axis| Some((*axis, shape.size(*axis)?))).chain(features());
-            self.layouts.insert(node, Layout::Plain(Shape::new(ordered)));
+            let order = self.wanted.get(&node).cloned().unwrap_or_else(|| Shape::new(ordered));
+            self.layouts.insert(node, Layout::Plain(order));
         }
     }
 
@@ -256,16 +291,16 @@ impl<'g> Planner<'g> {
         let mut outputs = IndexMap::new();
         let named: Vec<(String, NodeId)> = self.graph.outputs().map(|(name, node)| (name.to_owned(), node)).collect();
         for (name, node) in named {
-            let buffer = self.output(node);
-            outputs.insert(name, buffer);
+            let output = self.output(node);
+            outputs.insert(name, output);
         }
         let mut segments = Vec::new();
         if self.options.fusion == Fusion::Full && !self.options.without.has(Decision::Segments) {
-            let kept = outputs.values().copied().collect();
+            let kept = outputs.values().map(|output: &Output| output.buffer).collect();
             let steps = std::mem::take(&mut self.steps);
             (self.steps, segments) = segment::segments(steps, &mut self.buffers, &kept, &self.options);
         }
-        let lives = lives(&self.buffers, &self.steps, &segments, outputs.values());
+        let lives = lives(&self.buffers, &self.steps, &segments, outputs.values().map(|output| output.buffer));
         let lifetimes: Vec<Option<Interval>> = lives
             .into_iter()
             .zip(&self.buffers)
@@ -289,15 +324,45 @@ impl<'g> Planner<'g> {
         Plan { buffers: self.buffers, steps: self.steps, segments, arena_bytes, outputs }
     }
 
-    /// The buffer of an output, plain and dense: a view of a stored value gets a copy of its own.
-    fn output(&mut self, node: NodeId) -> BufferId {
+    /// Where an output is, plain and dense: a view of a stored value that is more than other names gets a copy of its
+    /// own.
+    fn output(&mut self, node: NodeId) -> Output {
         let path = path(self.graph, node);
         let leaf = matches!(self.graph.op(path.base), Op::Iota { .. });
-        if path.views.is_empty() && !leaf {
-            return self.buffer(node);
-        }
-        build::copy(self, node)
+        let buffer = match path.only_renames(self.graph) && !leaf {
+            true => self.buffer(path.base),
+            false => build::copy(self, node),
+        };
+        let shape = match &self.buffers[buffer.0 as usize].layout {
+            Layout::Plain(shape) => shape.clone(),
+            other => unreachable!("an output is stored as {other}"),
+        };
+        let shape = match path.only_renames(self.graph) && !leaf {
+            true => Shape::new(shape.iter().map(|(axis, size)| (path.renamed(self.graph, axis), size))),
+            false => shape,
+        };
+        Output { buffer, shape }
     }
+}
+
+/// Whether an operation is a sum or a product, the dearest that is computed again rather than read.
+fn is_arithmetic(op: ScalarOp) -> bool {
+    matches!(op, ScalarOp::Add | ScalarOp::Sub | ScalarOp::Mul)
+}
+
+/// The order in which outputs want the axes of computed values that they are, as these call them.
+fn wanted(graph: &Graph, orders: &IndexMap<String, Shape>) -> FxHashMap<NodeId, Shape> {
+    let of = |(name, node): (&str, NodeId)| {
+        let path = path(graph, node);
+        let own = graph.shape(path.base);
+        if !path.only_renames(graph) {
+            return None;
+        }
+        let called = |wanted: Axis| own.iter().find(|(axis, _)| path.renamed(graph, *axis) == wanted);
+        let order: Vec<(Axis, usize)> = orders.get(name)?.axes().filter_map(called).collect();
+        (order.len() == own.rank()).then(|| (path.base, Shape::new(order)))
+    };
+    graph.outputs().filter_map(of).collect()
 }
 
 /// Bytes past the end of a buffer that a vector access of the last panel may touch.

@@ -218,19 +218,25 @@ impl Builder<'_, '_> {
         let term = self.operand(&mut body, operand, rows);
         let order = self.stored_order(node);
         let dense = Strided::dense(order.iter(), words(self.dtype(node)) as isize);
-        let loops: Vec<(Axis, usize)> = order.iter().collect();
+        let stride = |axis: Axis| dense.get(axis).map_or(0, |(_, stride)| stride);
+        let loops: Vec<(Axis, usize)> = order.iter().filter(|(axis, _)| !rows.contains(axis)).collect();
+        let kept = self.rows.iter().zip(rows).filter(|((_, size), axis)| *size > 1 && order.contains(**axis));
+        let row_strides = kept.map(|((name, _), axis)| (*name, stride(*axis))).collect();
         let inner: Vec<Axis> = axes.iter().filter(|axis| !rows.contains(axis)).copied().collect();
         let over = self.sizes(operand, &inner);
         let arrangement = Arrangement::Same { elements: order.elements() };
+        let strides = loops.iter().map(|(axis, _)| stride(*axis)).collect();
         let target = self.partial(node, order.elements(), combine, arrangement);
+        let (dtype, body) = (self.dtype(node), body.expression);
         self.stages.push(Stage::AccumulateReduce {
             loops,
+            row_strides,
             over,
             combine,
-            dtype: self.dtype(node),
-            body: body.expression,
+            dtype,
+            body,
             term,
-            strides: dense.axes.iter().map(|(.., stride)| *stride).collect(),
+            strides,
             target,
         });
     }

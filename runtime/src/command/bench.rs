@@ -172,37 +172,46 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     }
 }
 
-/// How far outputs in bf16 are from those in f32.
+/// How far outputs in bf16 are from those in f32, where both are finite.
 #[derive(Clone, Debug, PartialEq)]
 struct Distance {
-    /// The largest difference of two elements, as a part of the largest magnitude in the output.
-    relative: f64,
-    /// The output where that is largest.
-    output: String,
+    /// The largest difference of two elements, as a part of the largest magnitude in the output, and the output where that
+    /// is largest.
+    farthest: (f64, String),
+    /// The norm of the difference, as a part of that of the output, and the output where that is largest.
+    norm: (f64, String),
     /// Elements that are finite in one of the two alone.
     infinite: usize,
 }
 
 /// Compares outputs of the same names; none where no output is a floating-point number.
 fn distance(found: &[(String, Buffer)], expected: &[(String, Buffer)]) -> Option<Distance> {
-    let mut infinite = 0;
-    let mut farthest: Option<(f64, &String)> = None;
+    let mut distance: Option<Distance> = None;
     let pairs = found.iter().zip(expected).filter(|((_, found), _)| found.ty().dtype.is_float());
     for ((name, found), (_, expected)) in pairs {
-        let (mut difference, mut largest) = (0.0_f64, 0.0_f64);
-        for (found, expected) in found.to_tensor().data.iter().zip(&expected.to_tensor().data) {
-            if found.is_finite() && expected.is_finite() {
-                difference = difference.max((found - expected).abs());
-                largest = largest.max(expected.abs());
+        let (found, expected) = (found.to_tensor().data, expected.to_tensor().data);
+        let is_finite = |(x, y): &(&f64, &f64)| x.is_finite() && y.is_finite();
+        let infinite = found.iter().zip(&expected).filter(|(x, y)| x.is_finite() != y.is_finite()).count();
+        let finite = || found.iter().zip(&expected).filter(is_finite);
+        let part = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
+        let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let farthest =
+            part(largest(&mut finite().map(|(x, y)| (x - y).abs())), largest(&mut finite().map(|(_, y)| y.abs())));
+        let norm = part(norm(&mut finite().map(|(x, y)| x - y)), norm(&mut finite().map(|(_, y)| *y)));
+        let before = distance.get_or_insert_with(|| Distance {
+            farthest: (farthest, name.clone()),
+            norm: (norm, name.clone()),
+            infinite: 0,
+        });
+        before.infinite += infinite;
+        for (before, own) in [(&mut before.farthest, farthest), (&mut before.norm, norm)] {
+            if own > before.0 {
+                *before = (own, name.clone());
             }
-            infinite += usize::from(found.is_finite() != expected.is_finite());
-        }
-        let relative = if difference == 0.0 { 0.0 } else { difference / largest };
-        if farthest.is_none_or(|(most, _)| relative > most) {
-            farthest = Some((relative, name));
         }
     }
-    farthest.map(|(relative, name)| Distance { relative, output: name.clone(), infinite })
+    distance
 }
 
 /// Runs the first variant once more and writes what its threads did.
@@ -331,8 +340,10 @@ fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant], d
     }
     if arguments.json {
         let mut report = json!({ "program": arguments.program, "contraction_flops": work, "variants": rows });
-        if let Some(Distance { relative, output, infinite }) = distance {
-            report["distance_from_f32"] = json!({ "relative": relative, "output": output, "infinite": infinite });
+        if let Some(Distance { farthest, norm, infinite }) = distance {
+            let part = |(part, output): &(f64, String)| json!({ "relative": part, "output": output });
+            report["distance_from_f32"] =
+                json!({ "norm": part(norm), "largest": part(farthest), "infinite": infinite });
         }
         print(&format!("{report:#}\n"));
     } else {
@@ -345,14 +356,12 @@ fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant], d
 
 impl fmt::Display for Distance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Distance { relative, output, infinite } = self;
-        write!(
-            f,
-            "outputs in bf16 are within {relative:.1e} of those in f32, of the largest magnitude of each (`{output}`)"
-        )?;
+        let Distance { farthest, norm, infinite } = self;
+        write!(f, "outputs in bf16 are within {:.1e} of those in f32 in norm (`{}`), ", norm.0, norm.1)?;
+        write!(f, "each element within {:.1e} of the largest (`{}`)", farthest.0, farthest.1)?;
         match infinite {
             0 => Ok(()),
-            count => write!(f, "; {count} elements are finite in one of the two alone"),
+            count => write!(f, "; finite in one of the two alone: {count}"),
         }
     }
 }
@@ -384,18 +393,19 @@ mod tests {
     use visage_compiler::axis::{Axis, Shape};
 
     #[test]
-    fn the_distance_is_that_of_the_farthest_output() {
+    fn the_distance_is_that_of_the_farthest_outputs() {
         let output = |name: &str, values: &[f32]| {
             (name.to_owned(), Buffer::from_f32(Shape::new([(Axis::new("i"), values.len())]), values))
         };
-        let expected = [output("near", &[100.0, 1.0]), output("far", &[-2.0, 0.5]), output("odd", &[f32::NAN, 1.0])];
-        let found = [output("near", &[101.0, 1.0]), output("far", &[-2.0, 0.0]), output("odd", &[0.0, 1.0])];
+        let expected = [output("near", &[3.0, 4.0]), output("far", &[-2.0, 0.5]), output("odd", &[f32::NAN, 1.0])];
+        let found = [output("near", &[3.0, 3.0]), output("far", &[-2.0, 0.0]), output("odd", &[0.0, 1.0])];
         let found = distance(&found, &expected).unwrap();
-        assert_eq!(found, Distance { relative: 0.25, output: "far".into(), infinite: 1 });
+        let norm = (0.5 / 4.25_f64.sqrt(), "far".to_owned());
+        assert_eq!(found, Distance { farthest: (0.25, "near".to_owned()), norm, infinite: 1 });
         assert_eq!(
             found.to_string(),
-            "outputs in bf16 are within 2.5e-1 of those in f32, of the largest magnitude of each (`far`); 1 elements are \
-             finite in one of the two alone"
+            "outputs in bf16 are within 2.4e-1 of those in f32 in norm (`far`), each element within 2.5e-1 of the largest \
+             (`near`); finite in one of the two alone: 1"
         );
         assert_eq!(distance(&[], &[]), None);
     }

@@ -8,7 +8,8 @@ use crate::{
     axis::{Axis, Shape},
     graph::{DType, NodeId, Op},
     plan::{
-        Access, Arrangement, BufferId, Combine, Decision, Kernel, LANES, Layout, Place, Source, Stage, Step, Store,
+        Access, Arrangement, BufferId, Combine, Decision, Kernel, LANES, Layout, Place, Precision, Source, Stage, Step,
+        Store,
         access::{Names, Strided},
         memory::{self, Interval},
         rows::{Path, path},
@@ -485,8 +486,10 @@ impl<'p, 'g> Builder<'p, 'g> {
         let (budget, most) = if any(|stage| matches!(stage, Stage::AccumulateContract { .. })) {
             (target.tile_bytes, 8)
         } else if any(|stage| matches!(stage, Stage::Contract { .. })) {
-            // Weights that stay in cache serve one panel after another as well as several at a time.
-            (target.tile_bytes, if self.largest_matrix() <= target.tile_bytes { 1 } else { 16 })
+            // Weights that stay in cache serve one panel after another as well as several at a time, unless they are
+            // multiplied faster than that cache gives them.
+            let near = if self.planner.options.precision == Precision::F32 { 1 } else { 4 };
+            (target.tile_bytes, if self.largest_matrix() <= target.tile_bytes { near } else { 16 })
         } else if any(|stage| matches!(stage, Stage::Stream { .. })) {
             (STREAM_BYTES, 256)
         } else {

@@ -6,13 +6,18 @@ use visage_compiler::{
     axis::Axis,
     generate::{Options, graph},
     graph::{Combine, DType, Graph, NodeId, Op, ScalarOp},
+    language::{Overrides, ProgramKind, Spec},
     plan::{self, Layout, PlanOptions, Stage, Step},
     random::RandomKey,
     reference::{Feeds, Rounding, evaluate, evaluate_rounded},
     simplify::simplify,
     tensor::Tensor,
+    training::gradient_program,
 };
-use visage_runtime::executor::{ExecuteOptions, Precision};
+use visage_runtime::{
+    checkpoint::Checkpoint,
+    executor::{ExecuteOptions, Precision},
+};
 
 /// The contractions of a plan in bf16, and those in `f32`.
 fn contractions(graph: &Graph) -> (usize, usize) {
@@ -233,4 +238,51 @@ fn random_graphs() {
     }
     println!("{products} of {cases} graphs have products in bf16");
     assert!(products * 10 > cases as usize, "{products} of {cases} graphs have products in bf16");
+}
+
+/// NeRF's outputs and gradients, of which the latter are far from exact ones, behind rectifiers that rounding turns: they are
+/// those of a network whose operands are rounded. What is left are operands that lie where rounding changes, and the sums along
+/// rays, which are no products of matrices and rounded in the reference alone.
+#[test]
+fn gradients_of_nerf_are_those_of_rounded_operands() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = std::env::var_os("VISAGE_SHARED").map_or_else(|| root.join("../shared"), std::path::PathBuf::from);
+    let Ok(golden) = Checkpoint::read(&folder.join("golden/nerf.safetensors")) else {
+        eprintln!("skipped: golden/nerf.safetensors is not in {}", folder.display());
+        return;
+    };
+    let spec = Spec::load(root.join("graphs/nerf/nerf.ron")).unwrap();
+    let sizes = [("coarse", "16"), ("fine", "32"), ("hidden", "64"), ("ray", "8"), ("white_background", "false")];
+    let overrides = sizes.iter().fold(Overrides::none(), |overrides, (name, value)| overrides.set(name, value));
+    let given = ["rays_o", "rays_d", "t_rand", "u", "target"].map(str::to_owned).into_iter().collect();
+    let program = spec.program(ProgramKind::Loss, "photometric", &overrides, &given).unwrap();
+    let system = spec.system(&overrides).unwrap();
+    let graph = gradient_program(&program, &system.parameters).unwrap().program.graph.pruned();
+    let mut feeds = Feeds::default();
+    for id in graph.ids() {
+        let ty = graph.ty(id);
+        let value = |name: &str| Tensor::new(ty.dtype, ty.shape.clone(), golden.tensor(name).unwrap().to_f64());
+        match graph.op(id) {
+            Op::Input(name) => drop(feeds.inputs.insert(name.clone(), value(&format!("in.{name}")))),
+            Op::Parameter(name) => drop(feeds.parameters.insert(name.clone(), value(&format!("w.{name}")))),
+            _ => {}
+        }
+    }
+    let rounded = evaluate_rounded(&rounded_operands(&graph), &feeds, RandomKey::default(), Rounding::AsTyped).unwrap();
+    let exact = evaluate(&graph, &feeds, RandomKey::default()).unwrap();
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let found = run(&graph, &feeds, &ways_in_bf16()[1]);
+    let mut farthest = 0.0_f64;
+    for (name, rounded) in &rounded {
+        let shape = &exact[name].ty.shape;
+        let rounded = &rounded.reordered(shape).data;
+        let found = found[name].to_tensor().reordered(shape).data;
+        let exact = &exact[name].data;
+        let apart = |x: &[f64], y: &[f64]| norm(&mut x.iter().zip(y).map(|(x, y)| x - y));
+        let scale = norm(&mut exact.iter().copied());
+        let (error, rounding) = (apart(&found, rounded) / scale, apart(exact, rounded) / scale);
+        assert!(error <= 1e-2, "`{name}` is off by {error:e}, where rounding costs {rounding:e}");
+        farthest = farthest.max(rounding);
+    }
+    assert!(farthest > 0.1, "rounding costs {farthest:e} at most");
 }

@@ -95,7 +95,8 @@ fn gradients_are_those_of_the_official_code() {
     }
 }
 
-/// Gradients meet rectifiers that rounding has turned, in both networks.
+/// Gradients meet rectifiers that rounding has turned, the more of them the nearer to the first layer; how near they are to
+/// what they should be with rounded operands is tested beside the reference evaluator.
 #[test]
 fn gradients_in_bf16_are_near_those_of_the_official_code() {
     let Some(path) = shared("golden/nerf.safetensors") else { return };

@@ -21,10 +21,14 @@ use visage_compiler::{
     system::{Input, Program},
     training::step_program,
 };
-use visage_kernels::{Isa, memory::measure::peak_gflops, micro_kernels};
+use visage_kernels::{
+    Isa, Unit,
+    memory::measure::{peak_gflops, peak_pair_gflops},
+    micro_kernels,
+};
 use visage_runtime::{
     buffer::{Buffer, State},
-    executor::{Executable, ExecuteOptions, Maps},
+    executor::{Executable, ExecuteOptions, Maps, Precision},
 };
 
 #[path = "limits/grid.rs"]
@@ -99,12 +103,12 @@ fn buffers(inputs: &[(&str, Shape)]) -> IndexMap<String, Buffer> {
     inputs.iter().map(|(name, shape)| ((*name).to_owned(), Buffer::from_f32(shape.clone(), &numbers(shape)))).collect()
 }
 
-fn executable(program: &Program, threads: usize) -> Executable {
-    let options = ExecuteOptions { threads: Some(threads), ..ExecuteOptions::default() };
+fn executable(program: &Program, threads: usize, precision: Precision) -> Executable {
+    let options = ExecuteOptions { threads: Some(threads), precision, ..ExecuteOptions::default() };
     Executable::new(program, &IndexMap::new(), &options).expect("the program compiles")
 }
 
-/// c[m, n] = max(Σₖ a[m, k] · b[n, k], 0): packing of b, loading of a and storing of c included.
+/// c[m, n] = max(Σₖ a[m, k] · b[n, k], 0), in f32 and in bf16: packing of b, loading of a and storing of c included.
 fn contraction(threads: usize, (m, n, k): (usize, usize, usize)) {
     let axis = |name, size| (Axis::new(name), size);
     let inputs = [("a", Shape::new([axis("m", m), axis("k", k)])), ("b", Shape::new([axis("n", n), axis("k", k)]))];
@@ -114,21 +118,28 @@ fn contraction(threads: usize, (m, n, k): (usize, usize, usize)) {
         let result = graph.map(ScalarOp::Max, &[product, zero]);
         graph.set_output("c", result);
     });
-    let mut executable = executable(&program, threads);
+    let mut executables = [Precision::F32, Precision::Bf16].map(|precision| executable(&program, threads, precision));
     let inputs = buffers(&inputs);
-    let (mut reached, mut peaks) = (Vec::new(), Vec::new());
+    let (mut reached, mut peaks) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for _ in 0..ROUNDS {
-        executable.forget_profile();
-        for _ in 0..4 {
-            executable.run(&mut State::new(), &inputs, RandomKey::default()).expect("the program runs");
+        for (executable, reached) in executables.iter_mut().zip(&mut reached) {
+            executable.forget_profile();
+            for _ in 0..4 {
+                executable.run(&mut State::new(), &inputs, RandomKey::default()).expect("the program runs");
+            }
+            let seconds: f64 = executable.profile().iter().map(|step| step.seconds).sum();
+            reached.push(2e-9 * (m * n * k) as f64 / seconds);
         }
-        let seconds: f64 = executable.profile().iter().map(|step| step.seconds).sum();
-        reached.push(2e-9 * (m * n * k) as f64 / seconds);
-        peaks.push(peak_gflops(Isa::detect(), threads));
+        peaks[0].push(peak_gflops(Isa::detect(), threads));
+        peaks[1].push(peak_pair_gflops(Unit::detect(), threads));
     }
-    let share = median(reached.iter().zip(&peaks).map(|(reached, peak)| 100.0 * reached / peak).collect());
-    let (reached, peak) = (median(reached), median(peaks));
-    println!("  contraction {m}x{n}x{k}: {reached:.0} of {peak:.0} GFLOP/s, {share:.0} % of peak");
+    let gain = median(reached[1].iter().zip(&reached[0]).map(|(rounded, exact)| rounded / exact).collect());
+    let told = reached.into_iter().zip(peaks).map(|(reached, peaks)| {
+        let share = median(reached.iter().zip(&peaks).map(|(reached, peak)| 100.0 * reached / peak).collect());
+        format!("{:.0} of {:.0} GFLOP/s, {share:.0} % of peak", median(reached), median(peaks))
+    });
+    let [exact, rounded]: [String; 2] = told.collect::<Vec<_>>().try_into().expect("two precisions");
+    println!("  contraction {m}x{n}x{k}: {exact}; in bf16 {rounded}, {gain:.1} times as fast");
 }
 
 /// y = max(1.5 x + 1.5, 0) over 256 MiB, against a copy of the same arrays.
@@ -143,7 +154,7 @@ fn map(threads: usize) {
         let result = graph.map(ScalarOp::Max, &[shifted, zero]);
         graph.set_output("y", result);
     });
-    let mut executable = executable(&program, threads);
+    let mut executable = executable(&program, threads, Precision::F32);
     let inputs = buffers(&inputs);
     // In large pages, as the arena of a program is.
     let mut target = MmapMut::map_anon(4 * elements).expect("there is memory");
@@ -221,7 +232,7 @@ fn compilation() {
         let system = spec.system(&Overrides::none()).expect("the spec is right");
         let step = &system.training.steps["fit"];
         let step = step_program(&system.losses[&step.loss], step, &system.parameters).expect("it has a gradient");
-        steps = executable(&step.program, 2).profile().len();
+        steps = executable(&step.program, 2, Precision::F32).profile().len();
         seconds.push(started.elapsed().as_secs_f64());
     }
     println!("NeRF's training step, elaborated, differentiated and compiled: {:.3} s ({steps} steps)", median(seconds));

@@ -13,7 +13,7 @@ use visage_kernels::{
     Isa,
     memory::measure::{copy_gigabytes, peak_gflops},
 };
-use visage_runtime::buffer::State;
+use visage_runtime::{buffer::State, executor::Precision};
 
 /// How long a product is measured, in seconds; one round at least.
 const BUDGET: f64 = 0.3;
@@ -78,7 +78,7 @@ impl Product {
             let result = graph.add(Op::Contract { over: vec![Axis::new("k")] }, nodes);
             graph.set_output("c", result);
         });
-        let mut executable = executable(&program, threads);
+        let mut executable = executable(&program, threads, Precision::F32);
         let inputs = buffers(&inputs);
         let started = Instant::now();
         executable.run(&mut State::new(), &inputs, RandomKey::default()).expect("it runs");

@@ -6,7 +6,7 @@ use visage_compiler::{
     generate::{Options, graph},
     graph::{DType, Graph, NodeId, Op},
     language::{Overrides, Spec},
-    plan::{Buffer, Decision, Defect, Fusion, Layout, Place, Plan, PlanOptions, Stage, Step, plan, svg},
+    plan::{Buffer, Decision, Defect, Fusion, Layout, Place, Plan, PlanOptions, Precision, Stage, Step, plan, svg},
     simplify::{simplified, simplify},
     system::Program,
     training::step_program,
@@ -274,6 +274,57 @@ fn plans_in_parts_hold_together() {
         segments += plan.segments.len();
     }
     assert!(segments > 0, "no plan runs in parts");
+}
+
+/// The layers in bf16: weights are packed as pairs, and what they meet is rounded through tile memory.
+fn in_bf16() -> Plan {
+    let [sizes, inputs, outputs, equations] = LAYERS;
+    let options = PlanOptions { precision: Precision::Bf16, ..PlanOptions::default() };
+    plan(&program(sizes, inputs, outputs, equations).graph, &options).unwrap()
+}
+
+#[test]
+fn contractions_in_bf16_are_shown() {
+    let plan = in_bf16();
+    assert_eq!(plan.verify(), Ok(()));
+    insta::assert_snapshot!(plan);
+    assert!(svg(&plan).contains(", in bf16"));
+}
+
+#[test]
+fn contractions_in_bf16_are_verified() {
+    let spoiled = |spoil: &dyn Fn(&mut Plan)| {
+        let mut plan = in_bf16();
+        spoil(&mut plan);
+        plan.verify().expect_err("the plan is spoiled")
+    };
+    let kernels = |plan: &mut Plan, spoil: &dyn Fn(&mut visage_compiler::plan::Kernel)| {
+        plan.steps.iter_mut().for_each(|step| {
+            if let Step::Kernel(kernel) = step {
+                spoil(kernel);
+            }
+        });
+    };
+    let strips = spoiled(&|plan| {
+        for buffer in &mut plan.buffers {
+            if let Layout::Pairs { matrices, n, blocks, block } = buffer.layout {
+                buffer.layout = Layout::Strips { matrices, n, k: blocks * block };
+            }
+        }
+    });
+    assert!(matches!(strips, Defect::Weights { precision: Precision::Bf16, .. }), "{strips}");
+    let exact = spoiled(&|plan| {
+        kernels(plan, &|kernel| {
+            for stage in &mut kernel.stages {
+                if let Stage::Contract { pairs, .. } = stage {
+                    *pairs = None;
+                }
+            }
+        });
+    });
+    assert!(matches!(exact, Defect::Weights { precision: Precision::F32, .. }), "{exact}");
+    let narrow = spoiled(&|plan| kernels(plan, &|kernel| kernel.tile_words.iter_mut().for_each(|words| *words /= 2)));
+    assert!(matches!(narrow, Defect::Pairs { .. }), "{narrow}");
 }
 
 /// The plan of the layers, spoiled.

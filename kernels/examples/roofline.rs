@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use visage_kernels::memory::measure::{copy_gigabytes, peak_gflops};
-use visage_kernels::{Isa, LANES, micro_kernels};
+use visage_kernels::memory::measure::{copy_gigabytes, peak_gflops, peak_pair_gflops};
+use visage_kernels::{Isa, LANES, Unit, micro_kernels, pair_kernels};
 
 fn main() {
     for threads in 1..=2 {
@@ -31,6 +31,37 @@ fn main() {
         let (pack, transpose, load) = rearrangements(isa);
         println!("  GB/s written: {pack:.1} packing strips, {transpose:.1} transposing a panel, {load:.1} loading one");
     }
+    for unit in Unit::available() {
+        let peak = peak_pair_gflops(unit, 1);
+        println!("bf16, {unit}: {peak:.1} GFLOP/s on one thread, {:.1} on two", peak_pair_gflops(unit, 2));
+        for size in [64, 128, 256, 512] {
+            let (product, whole) = pair_layer_gflops(unit, size);
+            println!("  layer {size} x {size}: {product:.0} GFLOP/s, {whole:.0} with the rounding of panels");
+        }
+    }
+}
+
+/// [`layer_gflops`] of pairs: the product alone, and with the rounding of each panel.
+fn pair_layer_gflops(unit: Unit, size: usize) -> (f64, f64) {
+    let kernels = pair_kernels(unit);
+    let packed = kernels.packed(size, size, &vec![1.0; size * size], size, 1);
+    let panels = vec![vec![1.0_f32; size * LANES]; 16];
+    let mut rounded = kernels.rounded_panel(size, &panels[0], LANES);
+    let mut c = vec![0.0_f32; size * LANES];
+    let product = best(|| {
+        for _ in &panels {
+            kernels.contract(size, size, &packed, &rounded, &mut c, LANES, false);
+        }
+    });
+    let whole = best(|| {
+        for x in &panels {
+            // SAFETY: `x` has `size` rows, and `rounded` room for their pairs.
+            unsafe { (kernels.round)(size, x.as_ptr(), LANES, rounded.as_mut_ptr()) };
+            kernels.contract(size, size, &packed, &rounded, &mut c, LANES, false);
+        }
+    });
+    let rate = |seconds: f64| (2 * size * size * LANES * panels.len()) as f64 / seconds / 1e9;
+    (rate(product), rate(whole))
 }
 
 /// The best of several timings of a square layer over 16 panels, one after the other, in GFLOP/s.

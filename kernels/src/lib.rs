@@ -19,6 +19,7 @@
 //!
 //! - [`Isa`]: the instruction sets, and which of them this machine has;
 //! - [`contract`]: the register-tiled contraction, one function for each strip height;
+//! - [`pairs`]: the same contraction of operands rounded to bf16;
 //! - [`pack`]: strips, transposed panels, and the boundary between row-major arrays and panels;
 //! - [`window`]: the rows around other rows, which convolutions read;
 //! - [`memory`]: streaming copies, prefetches, and the measured limits of the machine;
@@ -46,10 +47,12 @@ mod isa;
 pub mod math;
 pub mod memory;
 pub mod pack;
+pub mod pairs;
 pub mod window;
 
 pub use contract::{MicroKernels, StripKernel, micro_kernels, strips};
 pub use isa::Isa;
+pub use pairs::{PairKernels, Unit, pair_kernels};
 
 /// The number of rows in a panel: two vectors of 16 on AVX-512.
 pub const LANES: usize = 32;

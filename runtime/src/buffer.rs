@@ -182,6 +182,7 @@ impl Buffer {
         let mut values = values.into_iter();
         for element in buffer.bytes_mut().chunks_exact_mut(dtype.bytes()) {
             let value = values.next().unwrap_or_else(|| panic!("there are fewer values than elements"));
+            let value = dtype.round(value);
             match dtype {
                 DType::F64 => element.copy_from_slice(&value.to_ne_bytes()),
                 DType::F32 => element.copy_from_slice(&(value as f32).to_ne_bytes()),

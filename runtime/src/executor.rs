@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 use thiserror::Error;
 use visage_compiler::{
     graph::{Op, Type},
-    plan::{PlanOptions, Without},
+    plan::{self, PlanOptions, Without},
     random::RandomKey,
     system::Program,
 };
@@ -48,6 +48,25 @@ pub enum Maps {
     Cranelift,
 }
 
+/// What a contraction rounds its operands to, on a CPU. Sums are in `f32`, and so is everything else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// Nothing: they are multiplied as they are
+    #[default]
+    F32,
+    /// Eight bits of precision, which some machines multiply many times as fast
+    Bf16,
+}
+
+impl From<Precision> for plan::Precision {
+    fn from(precision: Precision) -> plan::Precision {
+        match precision {
+            Precision::F32 => plan::Precision::F32,
+            Precision::Bf16 => plan::Precision::Bf16,
+        }
+    }
+}
+
 /// How programs run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExecuteOptions {
@@ -61,6 +80,8 @@ pub struct ExecuteOptions {
     pub contraction: Contraction,
     /// What computes elementwise operations. Results do not depend on it.
     pub maps: Maps,
+    /// What contractions round their operands to.
+    pub precision: Precision,
     /// Decisions of the planner that are left out, on the CPU.
     pub without: Without,
     /// Bytes of intermediate values beyond which a stretch of a program runs part by part, on the CPU.
@@ -78,6 +99,7 @@ impl Default for ExecuteOptions {
             fuse: true,
             contraction: Contraction::default(),
             maps: Maps::default(),
+            precision: Precision::default(),
             without: Without::default(),
             segment_bytes,
             segment_tiles,

@@ -2,6 +2,7 @@
 //! those do not reach, graphs written by hand.
 
 mod operations;
+mod precision;
 mod products;
 mod random;
 mod scalars;

@@ -57,6 +57,25 @@ fn outputs_are_those_of_the_official_code() {
     }
 }
 
+/// In bf16 an operand is off by at most 2⁻⁸ of itself, in either direction. Errors of many operands cancel: through two fields of
+/// eleven layers and the rendering, outputs stay within as much of their norm.
+#[test]
+fn outputs_in_bf16_are_near_those_of_the_official_code() {
+    let Some(path) = shared("golden/nerf.safetensors") else { return };
+    let golden = Checkpoint::read(&path).unwrap();
+    let threads = ["1", "2"].map(|threads| {
+        let more = ["--in", "near=2", "--in", "far=6", "--precision", "bf16", "--threads", threads];
+        check(&path, &["run", "rays"], &["rays_o", "rays_d", "t_rand", "u"], &more)
+    });
+    for name in ["rgb", "rgb0", "depth", "acc"] {
+        assert_close(name, &threads[0], (&format!("out.{name}"), &golden), 1.0 / 256.0);
+        let [one, two] = threads.each_ref().map(|found| found.tensor(name).unwrap().to_f64());
+        assert_eq!(one, two, "{name} depends on the number of threads");
+    }
+    let (found, exact) = (threads[0].tensor("rgb").unwrap().to_f64(), golden.tensor("out.rgb").unwrap().to_f64());
+    assert!(found.iter().zip(&exact).any(|(x, y)| (x - y).abs() > 1e-4 * y.abs()), "nothing was rounded");
+}
+
 #[test]
 fn gradients_are_those_of_the_official_code() {
     let Some(path) = shared("golden/nerf.safetensors") else { return };
@@ -74,4 +93,23 @@ fn gradients_are_those_of_the_official_code() {
         assert_eq!(found.tensors.len(), weights + 1);
         assert!(found.tensors["loss"].shape().is_empty());
     }
+}
+
+/// Gradients meet rectifiers that rounding has turned, the more of them the nearer to the first layer; how near they are to
+/// what they should be with rounded operands is tested beside the reference evaluator.
+#[test]
+fn gradients_in_bf16_are_near_those_of_the_official_code() {
+    let Some(path) = shared("golden/nerf.safetensors") else { return };
+    let golden = Checkpoint::read(&path).unwrap();
+    let found = check(
+        &path,
+        &["grad", "photometric"],
+        &["rays_o", "rays_d", "t_rand", "u", "target"],
+        &["--precision", "bf16"],
+    );
+    assert_close("loss", &found, ("out.loss", &golden), 1.0 / 256.0);
+    let compared = golden.tensors.keys().filter_map(|name| name.strip_prefix("grad.")).map(|name| {
+        assert_close(name, &found, (&format!("grad.{name}"), &golden), 1.0 / 4.0);
+    });
+    assert_eq!(compared.count(), 6);
 }

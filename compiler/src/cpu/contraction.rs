@@ -5,11 +5,11 @@ use super::{
     emitter::{Emitter, GROUPS, WIDTH, flags},
     library,
 };
-use crate::plan::{Access, BufferId, LANES, Loop, Source, Tap, Window};
+use crate::plan::{Access, BufferId, LANES, Loop, Precision, Source, Tap, Window};
 use cranelift_codegen::ir::{
     InstBuilder, StackSlot, StackSlotData, StackSlotKind, Value,
     condcodes::IntCC,
-    types::{F32, F32X4, I64, I64X2},
+    types::{F32X4, I32, I32X4, I64, I64X2},
 };
 use visage_kernels::{strips, window::Line};
 
@@ -63,7 +63,7 @@ pub(super) fn rows(
 }
 
 /// The number of the current index of some loops, read as one.
-fn number(e: &mut Emitter<'_>, loops: &[Loop]) -> Value {
+pub(super) fn number(e: &mut Emitter<'_>, loops: &[Loop]) -> Value {
     let mut number = e.b.ins().iconst(I64, 0);
     for (axis, size) in loops {
         number = e.b.ins().imul_imm_s(number, *size as i64);
@@ -72,12 +72,12 @@ fn number(e: &mut Emitter<'_>, loops: &[Loop]) -> Value {
     number
 }
 
-fn loops_of(taps: &[Tap]) -> Vec<Loop> {
+pub(super) fn loops_of(taps: &[Tap]) -> Vec<Loop> {
     taps.iter().map(|tap| (tap.axis, tap.size)).collect()
 }
 
 /// The description of a window in the stack frame of a kernel, and the places of what changes with the taps.
-struct Geometry(StackSlot);
+pub(super) struct Geometry(StackSlot);
 
 /// Bytes before the first axis of a [`visage_kernels::window::Geometry`].
 const HEAD: usize = std::mem::offset_of!(visage_kernels::window::Geometry, axes);
@@ -87,7 +87,7 @@ const LINE: usize = size_of::<Line>();
 
 impl Geometry {
     /// Writes what stays the same.
-    fn new(e: &mut Emitter<'_>, window: &Window) -> Geometry {
+    pub fn new(e: &mut Emitter<'_>, window: &Window) -> Geometry {
         let size = size_of::<visage_kernels::window::Geometry>() as u32;
         let slot = e.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
         let rows = e.kernel.rows.clone();
@@ -104,7 +104,7 @@ impl Geometry {
     }
 
     /// Fills the current panel of `x` with a block: the taps that are not loops already, and all features.
-    fn load(&self, e: &mut Emitter<'_>, window: &Window, x: &Access) {
+    pub fn load(&self, e: &mut Emitter<'_>, window: &Window, x: &Access) {
         let inner = loops_of(&window.taps[window.outer..]);
         // Features that lie behind one another in the stored value are read at a time.
         let (mut together, mut stride) = (1, 0);
@@ -234,7 +234,7 @@ fn tile(
     accumulate: Value,
 ) {
     if e.contraction == Contraction::Cranelift {
-        return generated(e, height, depth, (w, x, x_stride), (c, c_stride), accumulate);
+        return generated(e, height, depth, (w, x, x_stride), (c, c_stride), accumulate, Precision::F32);
     }
     let function = e.micro.strip(height) as usize;
     let x_stride = e.b.ins().iconst(I64, x_stride as i64);
@@ -245,14 +245,15 @@ fn tile(
 /// Outputs in flight at a time in generated contractions.
 const BLOCK: usize = 2;
 
-/// The same tile as Cranelift code.
-fn generated(
+/// The same tile as Cranelift code; in bf16 a step is a pair, in one word of `w` and `x`.
+pub(super) fn generated(
     e: &mut Emitter<'_>,
     height: usize,
     depth: Value,
     (w, x, x_stride): (Value, Value, usize),
     (c, c_stride): (Value, usize),
     accumulate: Value,
+    precision: Precision,
 ) {
     // What is there is added if the sum goes on: its bits are kept or cleared.
     let kept = e.b.ins().ineg(accumulate);
@@ -282,13 +283,17 @@ fn generated(
                 let column = e.b.ins().imul_imm_s(k, (height * 4) as i64);
                 let weights = e.b.ins().iadd(w, column);
                 for m in 0..block {
-                    let weight = e.b.ins().load(F32, flags(), weights, ((first + m) * 4) as i32);
-                    let weight = e.b.ins().splat(F32X4, weight);
+                    let weight = e.b.ins().load(I32, flags(), weights, ((first + m) * 4) as i32);
+                    let weight = e.b.ins().splat(I32X4, weight);
+                    let factors_of_weight = numbers(e, weight, precision);
                     for group in 0..half {
-                        let value = e.b.ins().load(F32X4, flags(), from, (group * WIDTH * 4) as i32);
-                        let before = e.b.use_var(sums[m * half + group]);
-                        let after = e.b.ins().fma(weight, value, before);
-                        e.b.def_var(sums[m * half + group], after);
+                        let value = e.b.ins().load(I32X4, flags(), from, (group * WIDTH * 4) as i32);
+                        let values = numbers(e, value, precision);
+                        let mut sum = e.b.use_var(sums[m * half + group]);
+                        for (weight, value) in factors_of_weight.iter().zip(values) {
+                            sum = e.b.ins().fma(*weight, value, sum);
+                        }
+                        e.b.def_var(sums[m * half + group], sum);
                     }
                 }
             });
@@ -300,4 +305,17 @@ fn generated(
             }
         });
     }
+}
+
+/// The numbers in words: one in each, or the two of a pair.
+fn numbers(e: &mut Emitter<'_>, words: Value, precision: Precision) -> Vec<Value> {
+    let bits = match precision {
+        Precision::F32 => vec![words],
+        Precision::Bf16 => {
+            let even = e.b.ins().ishl_imm_u(words, 16);
+            let high = e.integers([0xffff_0000_u32.cast_signed(); WIDTH]);
+            vec![even, e.b.ins().band(words, high)]
+        }
+    };
+    bits.into_iter().map(|bits| super::scalar::cast_bits(&mut e.b, bits, F32X4)).collect()
 }

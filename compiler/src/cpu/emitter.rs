@@ -15,8 +15,8 @@ use cranelift_codegen::{
 use cranelift_frontend::FunctionBuilder;
 use rustc_hash::FxHashMap;
 
-use super::Contraction;
-use visage_kernels::MicroKernels;
+use super::{CompileOptions, Contraction};
+use visage_kernels::{MicroKernels, PairKernels, micro_kernels};
 
 /// Lanes in a vector register as Cranelift knows it.
 pub(super) const WIDTH: usize = 4;
@@ -28,6 +28,7 @@ pub(super) struct Emitter<'a> {
     pub plan: &'a Plan,
     pub kernel: &'a Kernel,
     pub micro: &'static MicroKernels,
+    pub pairs: &'static PairKernels,
     pub contraction: Contraction,
     buffers: FxHashMap<BufferId, Value>,
     scratch: Value,
@@ -59,8 +60,7 @@ impl<'a> Emitter<'a> {
         plan: &'a Plan,
         kernel: &'a Kernel,
         wide: &super::wide::Functions,
-        micro: &'static MicroKernels,
-        contraction: Contraction,
+        options: &CompileOptions,
         frontend: TargetFrontendConfig,
     ) {
         let entry = b.create_block();
@@ -81,8 +81,9 @@ impl<'a> Emitter<'a> {
             b,
             plan,
             kernel,
-            micro,
-            contraction,
+            micro: micro_kernels(options.isa),
+            pairs: options.pairs(),
+            contraction: options.contraction,
             buffers,
             scratch,
             chunk,

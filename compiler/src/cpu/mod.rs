@@ -13,6 +13,7 @@ mod emitter;
 mod expression;
 mod lanes;
 mod library;
+mod pairs;
 mod quad;
 mod random;
 mod scalar;
@@ -34,7 +35,7 @@ use cranelift_module::{Linkage, Module};
 use emitter::Emitter;
 use rayon::prelude::*;
 use thiserror::Error;
-use visage_kernels::{Isa, MicroKernels, micro_kernels};
+use visage_kernels::{Isa, MicroKernels, PairKernels, Unit, micro_kernels, pair_kernels};
 
 /// Who computes contractions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -77,11 +78,28 @@ pub struct CompileOptions {
     pub maps: Maps,
     /// The micro-kernels' instruction set.
     pub isa: Isa,
+    /// What micro-kernels multiply pairs of bf16 by.
+    pub unit: Unit,
+}
+
+impl CompileOptions {
+    /// The kernels for pairs of bf16. Generated contractions take pairs as the portable ones do.
+    fn pairs(&self) -> &'static PairKernels {
+        pair_kernels(match self.contraction {
+            Contraction::MicroKernel => self.unit,
+            Contraction::Cranelift => Unit::Portable,
+        })
+    }
 }
 
 impl Default for CompileOptions {
     fn default() -> CompileOptions {
-        CompileOptions { contraction: Contraction::MicroKernel, maps: Maps::detect(), isa: Isa::detect() }
+        CompileOptions {
+            contraction: Contraction::MicroKernel,
+            maps: Maps::detect(),
+            isa: Isa::detect(),
+            unit: Unit::detect(),
+        }
     }
 }
 
@@ -108,6 +126,8 @@ pub struct Compiled {
     pub plan: Plan,
     /// The micro-kernels that packed weights are laid out for.
     pub micro: &'static MicroKernels,
+    /// The kernels that weights packed as pairs are laid out for.
+    pub pairs: &'static PairKernels,
     /// One function a kernel step, in order of the plan's steps.
     functions: Vec<Option<KernelFunction>>,
     /// Owns the machine code.
@@ -176,8 +196,7 @@ fn function(
     let mut function = Function::with_name_signature(UserFuncName::default(), signature());
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
-    let micro = micro_kernels(options.isa);
-    Emitter::emit(builder, plan, kernel, wide, micro, options.contraction, isa.frontend_config());
+    Emitter::emit(builder, plan, kernel, wide, options, isa.frontend_config());
     function
 }
 
@@ -291,5 +310,5 @@ pub fn compile(plan: Plan, options: &CompileOptions) -> Result<Compiled, Compile
         // SAFETY: the code was generated with the signature of `KernelFunction`.
         functions[i] = Some(unsafe { std::mem::transmute::<*const u8, KernelFunction>(address) });
     }
-    Ok(Compiled { plan, micro: micro_kernels(options.isa), functions, module: Some(module) })
+    Ok(Compiled { plan, micro: micro_kernels(options.isa), pairs: options.pairs(), functions, module: Some(module) })
 }

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     axis::Axis,
     graph::{Combine, DType, ScalarOp},
-    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Stage, Store, Term, words},
+    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Precision, Stage, Store, Term, words},
 };
 use cranelift_codegen::ir::{
     InstBuilder, Type, Value,
@@ -55,13 +55,33 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
                 scatter(e, body, (*index, *update), base, Some(()), (*stride, *size), valid);
             });
         }),
-        Stage::Contract { loops, weights, n, k, x, x_stride, c, c_stride, window } => {
+        Stage::Contract { loops, weights, n, k, x, x_stride, c, c_stride, pairs, window } => {
             let (x, c) = ((x, *x_stride), (c, *c_stride));
-            super::contraction::rows(e, loops, *weights, (*n, *k), x, c, window.as_ref());
+            match pairs {
+                None => super::contraction::rows(e, loops, *weights, (*n, *k), x, c, window.as_ref()),
+                Some(pairs) => super::pairs::rows(e, loops, *weights, (*n, *k), x, *pairs, c, window.as_ref()),
+            }
         }
-        Stage::AccumulateContract { loops, g, g_stride, n, x, x_stride, k, strips, turned, target, window } => {
+        Stage::AccumulateContract {
+            loops,
+            g,
+            g_stride,
+            n,
+            x,
+            x_stride,
+            k,
+            strips,
+            turned,
+            precision,
+            target,
+            window,
+        } => {
             let factors = Factors { g: (g, *g_stride, *n), x: (x, *x_stride, *k), window: window.as_ref() };
-            super::contraction::accumulate(e, loops, &factors, (*strips, *turned), *target);
+            let accumulate = match precision {
+                Precision::F32 => super::contraction::accumulate,
+                Precision::Bf16 => super::pairs::accumulate,
+            };
+            accumulate(e, loops, &factors, (*strips, *turned), *target);
         }
         Stage::AccumulateReduce { loops, row_strides, over, combine, dtype, body, term, strides, target } => {
             let place = Partial { target: *target, loops, strides, row_strides };

@@ -1,6 +1,6 @@
 //! The printed form of a plan.
 
-use super::{Access, Expression, Kernel, Layout, Place, Plan, Source, Stage, Step, Store, Term, Window};
+use super::{Access, Expression, Kernel, Layout, Place, Plan, Precision, Source, Stage, Step, Store, Term, Window};
 use crate::axis::Axis;
 use std::fmt;
 
@@ -32,6 +32,10 @@ impl fmt::Display for Layout {
             Layout::Plain(shape) => write!(f, "plain {shape}"),
             Layout::Strips { matrices: 1, n, k } => write!(f, "strips [{n}][{k}]"),
             Layout::Strips { matrices, n, k } => write!(f, "strips {matrices} × [{n}][{k}]"),
+            Layout::Pairs { matrices: 1, n, blocks, block } => write!(f, "pairs [{n}][{}]", blocks * block),
+            Layout::Pairs { matrices, n, blocks, block } => {
+                write!(f, "pairs {matrices} × [{n}][{}]", blocks * block)
+            }
             Layout::Partials { elements, chunks } => write!(f, "partials {chunks} × {elements}"),
         }
     }
@@ -143,12 +147,15 @@ impl fmt::Display for Stage {
             Stage::Scatter { loops, body, index, update, target, size, .. } => {
                 writeln!(f, "    scatter {target} at v{index} of {size} += v{update} over [{}]\n{body}", sized(loops))
             }
-            Stage::Contract { loops, weights, n, k, x, c, window, .. } => {
-                writeln!(f, "    contract {c} = b{} · {x}, n={n} k={k}{}", weights.0, around(loops, window.as_ref()))
-            }
-            Stage::AccumulateContract { loops, g, n, x, k, target, window, .. } => {
+            Stage::Contract { loops, weights, n, k, x, c, pairs, window, .. } => {
                 let around = around(loops, window.as_ref());
-                writeln!(f, "    accumulate b{} += {g} · {x} over rows, n={n} k={k}{around}", target.0)
+                let rounded = pairs.map_or_else(String::new, |pairs| format!(" in bf16 through {pairs}"));
+                writeln!(f, "    contract {c} = b{} · {x}, n={n} k={k}{rounded}{around}", weights.0)
+            }
+            Stage::AccumulateContract { loops, g, n, x, k, precision, target, window, .. } => {
+                let around = around(loops, window.as_ref());
+                let rounded = if *precision == Precision::Bf16 { " in bf16" } else { "" };
+                writeln!(f, "    accumulate b{} += {g} · {x} over rows, n={n} k={k}{rounded}{around}", target.0)
             }
             Stage::AccumulateReduce { loops, row_strides, over, combine, body, term, target, .. } => {
                 let (loops, over) = (sized(loops), sized(over));

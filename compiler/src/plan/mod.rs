@@ -47,7 +47,9 @@ use crate::{
     graph::{Combine, DType, Distribution, Graph, ScalarOp},
 };
 use indexmap::IndexMap;
+use std::fmt;
 use thiserror::Error;
+use visage_kernels::pairs::pairs;
 
 /// Rows in a panel.
 pub const LANES: usize = 32;
@@ -92,11 +94,33 @@ pub struct PlanOptions {
     pub target: Target,
     /// What is not done.
     pub without: Without,
+    /// What contractions round their operands to.
+    pub precision: Precision,
     /// Bytes of intermediate values beyond which a stretch of a program runs part by part.
     pub segment_bytes: usize,
     /// Tiles that a part has at least in every kernel that does much of the work, so that threads have something to
     /// share.
     pub segment_tiles: usize,
+}
+
+/// What a contraction of `f32` operands multiplies. Sums, and everything that is no contraction by micro-kernels, are in
+/// `f32` in any case: a product of small matrices that is computed as a sum of products stays as exact as it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// The operands as they are.
+    #[default]
+    F32,
+    /// Both operands rounded to bf16, to the nearest, ties to even.
+    Bf16,
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Precision::F32 => "f32",
+            Precision::Bf16 => "bf16",
+        })
+    }
 }
 
 /// Decisions of the planner that can be switched off, to see what they are worth.
@@ -160,6 +184,7 @@ impl Default for PlanOptions {
             fusion: Fusion::Full,
             target: Target::default(),
             without: Without::default(),
+            precision: Precision::default(),
             segment_bytes: 64 << 20,
             segment_tiles: 32,
         }
@@ -192,6 +217,9 @@ pub enum Layout {
     Plain(Shape),
     /// Weights in strips for the micro-kernels: `[matrix][strip][k][height]`.
     Strips { matrices: usize, n: usize, k: usize },
+    /// Weights in strips of bf16 pairs: `[matrix][strip][block][pair of k][height]` or as the machine's unit has it, with
+    /// each block of k filled up to whole tiles by zeros. An element is a pair.
+    Pairs { matrices: usize, n: usize, blocks: usize, block: usize },
     /// One partial result a chunk: `elements` of it.
     Partials { elements: usize, chunks: usize },
 }
@@ -207,6 +235,9 @@ impl Layout {
             }
             Layout::Plain(shape) => shape.elements().next_multiple_of(LANES),
             Layout::Strips { matrices, n, k } => (matrices * n * k).next_multiple_of(LANES),
+            Layout::Pairs { matrices, n, blocks, block } => {
+                (matrices * n * blocks * pairs(*block)).next_multiple_of(LANES)
+            }
             Layout::Partials { elements, chunks } => elements.next_multiple_of(LANES) * chunks,
         }
     }
@@ -486,7 +517,8 @@ pub enum Stage {
         size: usize,
     },
     /// `c[n][row] = Σₖ w[n][k] · x[k][row]` by micro-kernels, with a matrix of weights for each index of the loops. With a
-    /// window, `x` is tile memory that is filled from it, a block of the k at a time.
+    /// window, `x` is tile memory that is filled from it, a block of the k at a time. With tile memory for `pairs`, both
+    /// operands are rounded to bf16: the weights by the step that packs them, `x` here.
     Contract {
         loops: Vec<Loop>,
         weights: BufferId,
@@ -496,6 +528,7 @@ pub enum Stage {
         x_stride: usize,
         c: Access,
         c_stride: usize,
+        pairs: Option<Source>,
         window: Option<Window>,
     },
     /// `partial[n][k] += Σ_row g[n][row] · x[k][row]` for each index of the loops, the partial result as panels of k.
@@ -510,6 +543,7 @@ pub enum Stage {
         k: usize,
         strips: Source,
         turned: Source,
+        precision: Precision,
         target: BufferId,
         window: Option<Window>,
     },

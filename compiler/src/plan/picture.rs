@@ -4,7 +4,7 @@
 //! intermediate value leads from the step that writes it to those that read it; the thicker, the more bytes. To the left,
 //! a bracket for every stretch that runs part by part.
 
-use super::{Buffer, Kernel, Place, Plan, Segment, Stage, Step};
+use super::{Buffer, Kernel, Place, Plan, Precision, Segment, Stage, Step};
 use std::fmt::Write;
 
 /// Heights and widths, in pixels.
@@ -212,9 +212,13 @@ fn stage_line(plan: &Plan, stage: &Stage) -> Line {
             ("order", format!("{name} along {}={}{}", along.0, along.1, over(loops)))
         }
         Stage::Scatter { loops, size, .. } => ("order", format!("scatter into {size}{}", over(loops))),
-        Stage::Contract { weights, n, k, .. } => ("contract", format!("contract {n} × {k} with {}", name(weights))),
-        Stage::AccumulateContract { n, k, target, .. } => {
-            ("contract", format!("accumulate {n} × {k} over rows into {}", name(target)))
+        Stage::Contract { weights, n, k, pairs, .. } => {
+            let rounded = if pairs.is_some() { ", in bf16" } else { "" };
+            ("contract", format!("contract {n} × {k} with {}{rounded}", name(weights)))
+        }
+        Stage::AccumulateContract { n, k, target, precision, .. } => {
+            let rounded = if *precision == Precision::Bf16 { ", in bf16" } else { "" };
+            ("contract", format!("accumulate {n} × {k} over rows into {}{rounded}", name(target)))
         }
         Stage::AccumulateReduce { combine, target, .. } => {
             ("sum", format!("accumulate {} over rows into {}", combine.name(), name(target)))

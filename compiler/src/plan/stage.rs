@@ -85,8 +85,8 @@ impl Stage {
             Stage::Reduce { store, .. } | Stage::ArgReduce { store, .. } | Stage::Scan { store, .. } => {
                 vec![store.target.source]
             }
-            Stage::Contract { c, x, window, .. } => {
-                std::iter::once(c.source).chain(window.as_ref().map(|_| x.source)).collect()
+            Stage::Contract { c, x, pairs, window, .. } => {
+                std::iter::once(c.source).chain(*pairs).chain(window.as_ref().map(|_| x.source)).collect()
             }
             Stage::AccumulateContract { strips, turned, target, x, window, .. } => {
                 let own = [*strips, *turned, Source::Buffer(*target)];

@@ -1,9 +1,12 @@
 //! What every plan must be: values written before they are read, memory that nobody else uses meanwhile.
 
-use super::{BufferId, Kernel, LANES, Layout, Place, Plan, Segment, Source, Stage, Step, memory::lives};
+use super::{
+    BufferId, Kernel, LANES, Layout, Place, Plan, Precision, Segment, Source, Stage, Step, Window, memory::lives,
+};
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 use thiserror::Error;
+use visage_kernels::pairs::pairs;
 
 /// A plan that must not run: a defect of the planner.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -22,6 +25,10 @@ pub enum Defect {
     Overlap { first: u32, second: u32, step: usize },
     #[error("\"{kernel}\" accumulates in {chunks} chunks into b{buffer}, which is {found}")]
     Chunks { kernel: String, chunks: usize, buffer: u32, found: String },
+    #[error("stage {stage} of \"{kernel}\" multiplies in {precision} by b{buffer}, which is {found}")]
+    Weights { kernel: String, stage: usize, precision: Precision, buffer: u32, found: String },
+    #[error("t{tile} of \"{kernel}\" has no room for the pairs of stage {stage}")]
+    Pairs { kernel: String, stage: usize, tile: usize },
     #[error("step {step} cannot run in {parts} parts")]
     Parts { step: usize, parts: usize },
     #[error("b{buffer} is kept for a part, and step {step} touches more")]
@@ -217,6 +224,7 @@ impl Plan {
                     Source::Buffer(_) => {}
                 }
             }
+            self.verify_precision(kernel, at, stage)?;
             if let Stage::AccumulateContract { target, .. }
             | Stage::AccumulateReduce { target, .. }
             | Stage::AccumulateScatter { target, .. } = stage
@@ -242,6 +250,44 @@ impl Plan {
         match overlap(&placed) {
             Some((first, second, stage)) => Err(Defect::TileOverlap { kernel: name(), first, second, stage }),
             None => Ok(()),
+        }
+    }
+
+    /// Weights are packed as their contraction multiplies them, and pairs have room in tile memory.
+    fn verify_precision(&self, kernel: &Kernel, at: usize, stage: &Stage) -> Result<(), Defect> {
+        let words = |source: Source| match source {
+            Source::Tile(tile) => kernel.tile_words[tile],
+            Source::Buffer(_) => 0,
+        };
+        let room = |source: Source, needed: usize| match source {
+            Source::Tile(_) if words(source) >= needed * kernel.tile_panels => Ok(()),
+            Source::Tile(tile) => Err(Defect::Pairs { kernel: kernel.name.clone(), stage: at, tile }),
+            Source::Buffer(id) => Err(Defect::Outside { buffer: id.0 }),
+        };
+        match stage {
+            Stage::Contract { weights, n, k, pairs: tile, window, .. } => {
+                let blocks = window.as_ref().map_or(1, Window::blocks);
+                let layout = &self.buffers[weights.0 as usize].layout;
+                let fits = match layout {
+                    Layout::Strips { n: own, k: depth, .. } => tile.is_none() && (own, depth) == (n, k),
+                    Layout::Pairs { n: own, blocks: count, block, .. } => {
+                        tile.is_some() && own == n && *count == blocks && blocks * block == *k
+                    }
+                    _ => false,
+                };
+                if !fits {
+                    let precision = if tile.is_some() { Precision::Bf16 } else { Precision::F32 };
+                    let (kernel, found) = (kernel.name.clone(), layout.to_string());
+                    return Err(Defect::Weights { kernel, stage: at, precision, buffer: weights.0, found });
+                }
+                tile.map_or(Ok(()), |tile| room(tile, pairs(k / blocks) * LANES))
+            }
+            Stage::AccumulateContract { n, k, strips, turned, precision: Precision::Bf16, window, .. } => {
+                let block = k / window.as_ref().map_or(1, Window::blocks);
+                room(*strips, n * pairs(LANES))?;
+                room(*turned, block.next_multiple_of(LANES) * pairs(LANES))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::{Isa, LANES, MicroKernels, micro_kernels};
+use crate::{Isa, LANES, MicroKernels, Unit, micro_kernels, pair_kernels, pairs};
 
 /// A measurement is the best of this many slices of time: what the machine can do when nothing else runs on it.
 const SLICES: usize = 8;
@@ -39,6 +39,38 @@ pub fn peak_gflops(isa: Isa, threads: usize) -> f64 {
         // SAFETY: the instruction set was found on this machine.
         std::hint::black_box(unsafe { burst(std::hint::black_box(STEPS)) });
         (2 * lanes * SUMS * STEPS) as f64
+    })
+}
+
+/// The measured peak of products of bf16 pairs, in GFLOP/s (two a product) summed over the threads: as [`peak_gflops`].
+///
+/// # Panics
+///
+/// If this machine lacks the unit, or `threads` is zero.
+pub fn peak_pair_gflops(unit: Unit, threads: usize) -> f64 {
+    let kernels = pair_kernels(unit);
+    const STEPS: usize = 10_000;
+    let (burst, operations): (unsafe fn(usize), usize) = match unit {
+        #[cfg(target_arch = "x86_64")]
+        Unit::Avx512 => (pairs::avx512::burst, pairs::avx512::BURST),
+        #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+        Unit::Amx => (pairs::amx::burst, pairs::amx::BURST),
+        _ => {
+            let (n, k) = (kernels.max_strip, 128);
+            return rate_with(
+                threads,
+                || (vec![0; n * pairs::pairs(k)], vec![0; pairs::pairs(k) * LANES], vec![0.0; n * LANES]),
+                |(w, x, c)| {
+                    kernels.contract(n, k, w, x, c, LANES, false);
+                    (2 * n * k * LANES) as f64
+                },
+            );
+        }
+    };
+    rate(threads, || {
+        // SAFETY: the unit was found on this machine.
+        unsafe { burst(std::hint::black_box(STEPS)) };
+        (operations * STEPS) as f64
     })
 }
 

@@ -1,6 +1,6 @@
 //! Arguments that several commands share.
 
-use crate::executor::{Contraction, Device, ExecuteOptions, Maps};
+use crate::executor::{Contraction, Device, ExecuteOptions, Maps, Precision};
 use clap::{
     Args,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
@@ -53,6 +53,10 @@ pub struct DeviceArguments {
     #[arg(long, value_enum, default_value_t, help_heading = "Execution")]
     pub maps: Maps,
 
+    /// What contractions round their operands to. What is added up, and everything else, stays f32
+    #[arg(long, value_enum, default_value_t, help_heading = "Execution")]
+    pub precision: Precision,
+
     /// Leave out a decision of the planner, to see what it is worth; may be repeated
     #[arg(long, value_name = "DECISION", value_delimiter = ',', value_parser = decisions(), help_heading = "Execution")]
     pub without: Vec<Decision>,
@@ -74,6 +78,7 @@ impl DeviceArguments {
             fuse: !self.no_fuse,
             contraction: self.contraction,
             maps: self.maps,
+            precision: self.precision,
             without: self.without.iter().copied().collect(),
             ..ExecuteOptions::default()
         }

@@ -13,11 +13,12 @@ use super::{
 use crate::{
     buffer::{Buffer, State},
     console,
-    executor::{Device, Executable, ExecuteOptions, Piece},
+    executor::{Device, Executable, ExecuteOptions, Piece, Precision},
 };
 use indexmap::IndexMap;
 use serde_json::json;
 use std::{
+    fmt,
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -28,13 +29,15 @@ use visage_compiler::{
 };
 use visage_kernels::{
     Isa,
-    memory::measure::{copy_gigabytes, peak_gflops},
+    memory::measure::{copy_gigabytes, peak_gflops, peak_pair_gflops},
+    pairs::Unit,
 };
 
 /// Measure a program, fused and not.
 ///
 /// Inputs and weights are random. The variants run in turn, so that what else the machine does meets all
-/// of them; medians are compared.
+/// of them; medians are compared. With `--precision bf16` the program also runs in f32, and how far the
+/// outputs are from each other is told.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,6 +45,7 @@ Examples:
   visage bench graphs/nerf fit --steps               and where its time goes
   visage bench graphs/nerf fit --trace fit.json      thread by thread, for ui.perfetto.dev
   visage bench graphs/nerf photometric --gradient --threads 1
+  visage bench graphs/nerf render --fused --precision bf16
   visage bench graphs/nerf render --set ray=4096 --repeat 20 --json")]
 pub struct Arguments {
     #[command(flatten)]
@@ -81,6 +85,7 @@ pub struct Arguments {
 /// One way to run the program.
 struct Variant {
     name: &'static str,
+    precision: Precision,
     prepared: f64,
     memory: usize,
     executables: Vec<Executable>,
@@ -95,12 +100,17 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     if arguments.trace.is_some() && options.device == Device::Reference {
         return Err(Failure::usage("the reference evaluator has no steps and threads to trace"));
     }
+    let rounds = options.precision == Precision::Bf16 && options.device == Device::Cpu;
     let mut variants = Vec::new();
     if options.fuse {
         variants.push(Variant::prepare("fused", &programs, &options)?);
     }
     if !arguments.fused {
         variants.push(Variant::prepare("unfused", &programs, &ExecuteOptions { fuse: false, ..options })?);
+    }
+    if rounds {
+        let name = if options.fuse { "fused, f32" } else { "unfused, f32" };
+        variants.push(Variant::prepare(name, &programs, &ExecuteOptions { precision: Precision::F32, ..options })?);
     }
     let state: State = programs
         .iter()
@@ -127,12 +137,18 @@ pub fn bench(arguments: &Arguments) -> Outcome {
                 .collect()
         })
         .collect();
+    // The outputs of the first round in bf16 and in f32.
+    let mut outputs = [Vec::new(), Vec::new()];
     let bar = console::bar(u64::from(arguments.repeat) + 1, "{spinner} {bar:30} {pos}/{len}");
     for round in 0..=arguments.repeat {
         for variant in &mut variants {
             let started = Instant::now();
             for (executable, inputs) in variant.executables.iter_mut().zip(&inputs) {
-                executable.run(&mut state.clone(), inputs, RandomKey { seed: 0, step: u64::from(round) })?;
+                let found =
+                    executable.run(&mut state.clone(), inputs, RandomKey { seed: 0, step: u64::from(round) })?;
+                if rounds && round == 0 {
+                    outputs[usize::from(variant.precision == Precision::F32)].extend(found);
+                }
             }
             // The first run warms caches up.
             if round == 0 {
@@ -144,7 +160,9 @@ pub fn bench(arguments: &Arguments) -> Outcome {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    tell(arguments, &programs, &mut variants);
+    let [in_bf16, in_f32] = &outputs;
+    let distance = rounds.then(|| distance(in_bf16, in_f32)).flatten();
+    tell(arguments, &programs, &mut variants, distance.as_ref());
     if arguments.steps && !arguments.json {
         tell_steps(&variants[0], options.threads);
     }
@@ -152,6 +170,48 @@ pub fn bench(arguments: &Arguments) -> Outcome {
         Some(path) => record(path, &arguments.program, &mut variants[0], &state, &inputs),
         None => Ok(()),
     }
+}
+
+/// How far outputs in bf16 are from those in f32, where both are finite.
+#[derive(Clone, Debug, PartialEq)]
+struct Distance {
+    /// The largest difference of two elements, as a part of the largest magnitude in the output, and the output where that
+    /// is largest.
+    farthest: (f64, String),
+    /// The norm of the difference, as a part of that of the output, and the output where that is largest.
+    norm: (f64, String),
+    /// Elements that are finite in one of the two alone.
+    infinite: usize,
+}
+
+/// Compares outputs of the same names; none where no output is a floating-point number.
+fn distance(found: &[(String, Buffer)], expected: &[(String, Buffer)]) -> Option<Distance> {
+    let mut distance: Option<Distance> = None;
+    let pairs = found.iter().zip(expected).filter(|((_, found), _)| found.ty().dtype.is_float());
+    for ((name, found), (_, expected)) in pairs {
+        let (found, expected) = (found.to_tensor().data, expected.to_tensor().data);
+        let is_finite = |(x, y): &(&f64, &f64)| x.is_finite() && y.is_finite();
+        let infinite = found.iter().zip(&expected).filter(|(x, y)| x.is_finite() != y.is_finite()).count();
+        let finite = || found.iter().zip(&expected).filter(is_finite);
+        let part = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
+        let largest = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
+        let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let farthest =
+            part(largest(&mut finite().map(|(x, y)| (x - y).abs())), largest(&mut finite().map(|(_, y)| y.abs())));
+        let norm = part(norm(&mut finite().map(|(x, y)| x - y)), norm(&mut finite().map(|(_, y)| *y)));
+        let before = distance.get_or_insert_with(|| Distance {
+            farthest: (farthest, name.clone()),
+            norm: (norm, name.clone()),
+            infinite: 0,
+        });
+        before.infinite += infinite;
+        for (before, own) in [(&mut before.farthest, farthest), (&mut before.norm, norm)] {
+            if own > before.0 {
+                *before = (own, name.clone());
+            }
+        }
+    }
+    distance
 }
 
 /// Runs the first variant once more and writes what its threads did.
@@ -185,7 +245,11 @@ const LISTED: usize = 16;
 /// What each step took, as a share of the measured peak and of the measured bandwidth of a copy.
 fn tell_steps(variant: &Variant, threads: Option<usize>) {
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-    let peak = peak_gflops(Isa::detect(), threads) * 1e9;
+    let peak = 1e9
+        * match variant.precision {
+            Precision::F32 => peak_gflops(Isa::detect(), threads),
+            Precision::Bf16 => peak_pair_gflops(Unit::detect(), threads),
+        };
     let bandwidth = copy_gigabytes(threads, true) * 1e9;
     let mut steps: Vec<_> = variant.executables.iter().flat_map(Executable::profile).collect();
     let total: f64 = steps.iter().map(|step| step.seconds).sum();
@@ -230,7 +294,14 @@ impl Variant {
         let executables = programs.iter().map(|program| Executable::new(program, &IndexMap::new(), options));
         let executables = executables.collect::<Result<Vec<_>, _>>().failed()?;
         let memory = executables.iter().map(|executable| executable.memory().total()).max().unwrap_or(0);
-        Ok(Variant { name, prepared: started.elapsed().as_secs_f64(), memory, executables, seconds: Vec::new() })
+        Ok(Variant {
+            name,
+            precision: options.precision,
+            prepared: started.elapsed().as_secs_f64(),
+            memory,
+            executables,
+            seconds: Vec::new(),
+        })
     }
 
     fn median(&mut self) -> f64 {
@@ -244,7 +315,7 @@ impl Variant {
     }
 }
 
-fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant]) {
+fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant], distance: Option<&Distance>) {
     let work: f64 = programs.iter().map(|program| cost::of(program).contractions).sum();
     let mut table = Table::new(&["variant", ">median", ">fastest", ">contractions", ">memory", ">compiled in"]);
     let mut rows = Vec::new();
@@ -268,9 +339,30 @@ fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant]) {
         }));
     }
     if arguments.json {
-        print(&format!("{:#}\n", json!({ "program": arguments.program, "contraction_flops": work, "variants": rows })));
+        let mut report = json!({ "program": arguments.program, "contraction_flops": work, "variants": rows });
+        if let Some(Distance { farthest, norm, infinite }) = distance {
+            let part = |(part, output): &(f64, String)| json!({ "relative": part, "output": output });
+            report["distance_from_f32"] =
+                json!({ "norm": part(norm), "largest": part(farthest), "infinite": infinite });
+        }
+        print(&format!("{report:#}\n"));
     } else {
         print(&table.to_string());
+        if let Some(distance) = distance {
+            print(&format!("{distance}\n"));
+        }
+    }
+}
+
+impl fmt::Display for Distance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Distance { farthest, norm, infinite } = self;
+        write!(f, "outputs in bf16 are within {:.1e} of those in f32 in norm (`{}`), ", norm.0, norm.1)?;
+        write!(f, "each element within {:.1e} of the largest (`{}`)", farthest.0, farthest.1)?;
+        match infinite {
+            0 => Ok(()),
+            count => write!(f, "; finite in one of the two alone: {count}"),
+        }
     }
 }
 
@@ -293,4 +385,28 @@ fn random(ty: &Type, name: &str, distribution: Distribution, factor: f64) -> Buf
         }
     }
     buffer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use visage_compiler::axis::{Axis, Shape};
+
+    #[test]
+    fn the_distance_is_that_of_the_farthest_outputs() {
+        let output = |name: &str, values: &[f32]| {
+            (name.to_owned(), Buffer::from_f32(Shape::new([(Axis::new("i"), values.len())]), values))
+        };
+        let expected = [output("near", &[3.0, 4.0]), output("far", &[-2.0, 0.5]), output("odd", &[f32::NAN, 1.0])];
+        let found = [output("near", &[3.0, 3.0]), output("far", &[-2.0, 0.0]), output("odd", &[0.0, 1.0])];
+        let found = distance(&found, &expected).unwrap();
+        let norm = (0.5 / 4.25_f64.sqrt(), "far".to_owned());
+        assert_eq!(found, Distance { farthest: (0.25, "near".to_owned()), norm, infinite: 1 });
+        assert_eq!(
+            found.to_string(),
+            "outputs in bf16 are within 2.4e-1 of those in f32 in norm (`far`), each element within 2.5e-1 of the largest \
+             (`near`); finite in one of the two alone: 1"
+        );
+        assert_eq!(distance(&[], &[]), None);
+    }
 }

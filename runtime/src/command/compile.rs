@@ -6,11 +6,11 @@ use super::{
     print,
     source::Source,
 };
-use crate::files::write_atomically;
+use crate::{executor::Precision, files::write_atomically};
 use std::{io::Write, path::PathBuf};
 use visage_compiler::{
     cpu::{self, CompileOptions},
-    plan::{Decision, Fusion, PlanOptions, Target, Without, plan_ordered, svg},
+    plan::{Decision, Fusion, PlanOptions, Target, plan_ordered, svg},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -56,6 +56,10 @@ pub struct Arguments {
     #[arg(long, value_name = "DECISION", value_delimiter = ',', value_parser = decisions())]
     without: Vec<Decision>,
 
+    /// What contractions round their operands to
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
+
     /// Where to; standard output unless given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -80,7 +84,7 @@ enum Emit {
 /// Runs the command.
 pub fn compile(arguments: &Arguments) -> Outcome {
     let system = Source::open(&arguments.source)?.system()?;
-    let Arguments { program: name, gradient, no_simplify, no_fuse, without, .. } = arguments;
+    let Arguments { program: name, gradient, no_simplify, .. } = arguments;
     let mut text = String::new();
     let programs = programs(&system, name, *gradient)?;
     if let (Emit::Svg, [_, _, ..]) = (arguments.emit, &programs[..]) {
@@ -91,7 +95,7 @@ pub fn compile(arguments: &Arguments) -> Outcome {
         match arguments.emit {
             Emit::Graph if *no_simplify => text.push_str(&program.graph.to_string()),
             Emit::Graph => text.push_str(&simplified(&program).graph.to_string()),
-            emit => text.push_str(&lowered(&program, emit, !no_fuse, without.iter().copied().collect())?),
+            emit => text.push_str(&lowered(&program, emit, arguments)?),
         }
     }
     match &arguments.out {
@@ -103,14 +107,15 @@ pub fn compile(arguments: &Arguments) -> Outcome {
 }
 
 /// A program's kernels as text.
-fn lowered(program: &Program, emit: Emit, fuse: bool, without: Without) -> Outcome<String> {
-    let fusion = if fuse { Fusion::Full } else { Fusion::None };
-    let plan = plan_ordered(
-        &simplified(program).graph,
-        &program.outputs,
-        &PlanOptions { fusion, target: Target::host(), without, ..PlanOptions::default() },
-    )
-    .failed()?;
+fn lowered(program: &Program, emit: Emit, arguments: &Arguments) -> Outcome<String> {
+    let options = PlanOptions {
+        fusion: if arguments.no_fuse { Fusion::None } else { Fusion::Full },
+        target: Target::host(),
+        without: arguments.without.iter().copied().collect(),
+        precision: arguments.precision.into(),
+        ..PlanOptions::default()
+    };
+    let plan = plan_ordered(&simplified(program).graph, &program.outputs, &options).failed()?;
     let options = CompileOptions::default();
     match emit {
         Emit::Clif => cpu::clif(&plan, &options).failed(),

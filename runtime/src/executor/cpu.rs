@@ -139,7 +139,8 @@ impl Cpu {
         let device = |error: &dyn std::fmt::Display| ExecuteError::Device(error.to_string());
         let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
         let ExecuteOptions { without, segment_bytes, segment_tiles, .. } = *options;
-        let plan_options = PlanOptions { fusion, target: Target::host(), without, segment_bytes, segment_tiles };
+        let (target, precision) = (Target::host(), options.precision.into());
+        let plan_options = PlanOptions { fusion, target, without, precision, segment_bytes, segment_tiles };
         let plan = plan::plan_ordered(&simplified(program).graph, &program.outputs, &plan_options)
             .map_err(|error| device(&error))?;
         let contraction = match options.contraction {
@@ -172,7 +173,7 @@ impl Cpu {
             scratch: scratch.collect::<Result<_, _>>().map_err(memory)?,
             constants: constants.collect::<Result<_, _>>().map_err(memory)?,
             widened: plan.buffers.iter().map(|_| None).collect(),
-            packs: plan.steps.iter().map(pack::Matrix::of).collect(),
+            packs: plan.steps.iter().map(|step| pack::Matrix::of(plan, step)).collect(),
             spent: plan.steps.iter().map(|_| AtomicU64::new(0)).collect(),
             runs: 0,
             record: None,
@@ -244,7 +245,7 @@ impl Cpu {
         let pieces = |turn: usize| {
             let Turn { step, parts, .. } = schedule[turn];
             match &plan.steps[step] {
-                Step::Pack { .. } => packs[step].as_ref().map_or(0, |matrix| matrix.pieces(compiled.micro)),
+                Step::Pack { .. } => packs[step].as_ref().map_or(0, |matrix| matrix.pieces(compiled)),
                 Step::Kernel(kernel) => kernel_pieces(kernel, parts, threads),
                 Step::Combine { arrangement, .. } => combine::pieces(arrangement),
             }
@@ -253,7 +254,7 @@ impl Cpu {
             Step::Pack { source, target, .. } => {
                 let table = tables[0];
                 if let Some(matrix) = &packs[schedule[turn].step] {
-                    matrix.pack(piece, compiled.micro, table.at(*source), table.at(*target));
+                    matrix.pack(piece, compiled, table.at(*source), table.at(*target));
                 }
             }
             Step::Kernel(kernel) => {

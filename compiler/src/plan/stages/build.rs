@@ -8,7 +8,8 @@ use crate::{
     axis::{Axis, Shape},
     graph::{DType, NodeId, Op},
     plan::{
-        Access, Arrangement, BufferId, Combine, Decision, Kernel, LANES, Layout, Place, Source, Stage, Step, Store,
+        Access, Arrangement, BufferId, Combine, Decision, Kernel, LANES, Layout, Place, Precision, Source, Stage, Step,
+        Store,
         access::{Names, Strided},
         memory::{self, Interval},
         rows::{Path, path},
@@ -459,10 +460,10 @@ impl<'p, 'g> Builder<'p, 'g> {
         self.planner.graph.ty(node).dtype
     }
 
-    /// Elements of the largest matrix of weights that the kernel multiplies by.
+    /// Bytes of the largest matrix of weights that the kernel multiplies by.
     fn largest_matrix(&self) -> usize {
         let of = |stage: &Stage| match stage {
-            Stage::Contract { loops, n, k, .. } => product(loops) * n * k,
+            Stage::Contract { weights, .. } => self.planner.buffers[weights.0 as usize].bytes(),
             _ => 0,
         };
         self.stages.iter().map(of).max().unwrap_or(0)
@@ -492,8 +493,10 @@ impl<'p, 'g> Builder<'p, 'g> {
         let (budget, most) = if any(|stage| matches!(stage, Stage::AccumulateContract { .. })) {
             (target.tile_bytes, 8)
         } else if any(|stage| matches!(stage, Stage::Contract { .. })) {
-            // Weights that stay in cache serve one panel after another as well as several at a time.
-            (target.tile_bytes, if self.largest_matrix() * 4 <= target.tile_bytes { 1 } else { 16 })
+            // Weights that stay in cache serve one panel after another as well as several at a time, unless they are
+            // multiplied faster than that cache gives them.
+            let near = if self.planner.options.precision == Precision::F32 { 1 } else { 4 };
+            (target.tile_bytes, if self.largest_matrix() <= target.tile_bytes { near } else { 16 })
         } else if any(|stage| matches!(stage, Stage::Stream { .. })) {
             (STREAM_BYTES, 256)
         } else {
@@ -501,7 +504,7 @@ impl<'p, 'g> Builder<'p, 'g> {
         };
         // Enough tiles for every thread to get its share; but where large weights come from afar for every tile, as
         // few as a few threads need.
-        let heavy = self.largest_matrix() * 4 > target.tile_bytes;
+        let heavy = self.largest_matrix() > target.tile_bytes;
         let least = if heavy || self.partial_bytes() > LARGE_PARTIAL { LEAST_TILES / 4 } else { LEAST_TILES };
         let most = most.min(panels.div_ceil(least));
         let tile_panels = (budget / (per_panel * 4).max(LANES * 4)).clamp(1, most);

@@ -45,8 +45,8 @@ pub(super) struct Planner<'g> {
     pub steps: Vec<Step>,
     /// The buffer of each stored node.
     pub stored: FxHashMap<NodeId, BufferId>,
-    /// Strips already packed: (source, offsets) to buffer.
-    pub packed: FxHashMap<(BufferId, [Vec<u32>; 3]), BufferId>,
+    /// Weights already packed: (source, offsets, blocks of k) to buffer.
+    pub packed: FxHashMap<(BufferId, [Vec<u32>; 3], usize), BufferId>,
     /// Maps so cheap that a reader in another kernel computes them again.
     pub recomputed: FxHashSet<NodeId>,
     /// Layouts of the computed nodes that leave their kernel.

@@ -5,13 +5,15 @@ use crate::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
     plan::{
-        Access, Arrangement, BufferId, LANES, Layout, Place, RowWindow, Stage, Step, Store, Tap, Term, Window,
+        Access, Arrangement, BufferId, LANES, Layout, Place, Precision, RowWindow, Stage, Step, Store, Tap, Term,
+        Window,
         access::Strided,
         rows::{Contraction, batch_axes, contraction, path},
         window::window,
         words,
     },
 };
+use visage_kernels::pairs::pairs;
 
 impl Builder<'_, '_> {
     /// Emits the stages of a member that is not lane-wise.
@@ -321,7 +323,8 @@ impl Builder<'_, '_> {
             }
         };
         let outputs: Vec<_> = self.features(node).into_iter().filter(|entry| !loops.contains(entry)).collect();
-        let packed = self.pack(operands[weights], &loops, &outputs, &lanes.depth);
+        let blocks = lanes.window.as_ref().map_or(1, Window::blocks);
+        let packed = self.pack(operands[weights], &loops, &outputs, &lanes.depth, blocks);
         let mut saves = Vec::new();
         let target = self.settle(node, &mut saves);
         let (n, k) = (product(&outputs), product(&lanes.depth));
@@ -335,7 +338,11 @@ impl Builder<'_, '_> {
             }
         };
         let Lanes { x, stride: x_stride, window, .. } = lanes;
-        self.stages.push(Stage::Contract { loops, weights: packed, n, k, x, x_stride, c, c_stride, window });
+        let pairs = match self.planner.options.precision {
+            Precision::F32 => None,
+            Precision::Bf16 => Some(self.tile(pairs(k / blocks) * LANES)),
+        };
+        self.stages.push(Stage::Contract { loops, weights: packed, n, k, x, x_stride, c, c_stride, pairs, window });
         if let Some((loops, from, target)) = copy {
             let mut body = Body::default();
             let term = body.push(Term::Load(from, DType::F32));
@@ -410,8 +417,16 @@ impl Builder<'_, '_> {
         Some(Lanes { x, stride: LANES, depth, window: Some(window) })
     }
 
-    /// Weights in strips, packed by a step before this kernel: a matrix `[n][k]` for each index of the loops.
-    fn pack(&mut self, weights: NodeId, loops: &[(Axis, usize)], n: &[(Axis, usize)], k: &[(Axis, usize)]) -> BufferId {
+    /// Weights in strips, packed by a step before this kernel: a matrix `[n][k]` for each index of the loops, the k in so
+    /// many blocks.
+    fn pack(
+        &mut self,
+        weights: NodeId,
+        loops: &[(Axis, usize)],
+        n: &[(Axis, usize)],
+        k: &[(Axis, usize)],
+        blocks: usize,
+    ) -> BufferId {
         let path = path(self.planner.graph, weights);
         let (source, strided) = self.planner.plain(&path);
         let stride = |axis: Axis| strided.get(axis).map_or(0, |(_, stride)| stride);
@@ -421,13 +436,18 @@ impl Builder<'_, '_> {
         // Axes that are read backwards start at their end.
         let start = (strided.offset + m_low + n_low + k_low) as u32;
         m_offsets.iter_mut().for_each(|offset| *offset += start);
-        let key = (source, [&m_offsets, &n_offsets, &k_offsets].map(Clone::clone));
+        let (matrices, n, k) = (product(loops), product(n), product(k));
+        // Only pairs are filled up block by block.
+        let (dtype, layout, blocks) = match self.planner.options.precision {
+            Precision::F32 => (DType::F32, Layout::Strips { matrices, n, k }, 1),
+            Precision::Bf16 => (DType::BF16, Layout::Pairs { matrices, n, blocks, block: k / blocks }, blocks),
+        };
+        let key = (source, [&m_offsets, &n_offsets, &k_offsets].map(Clone::clone), blocks);
         if let Some(target) = self.planner.packed.get(&key) {
             return *target;
         }
         let name = format!("{} (packed)", self.planner.buffers[source.0 as usize].name);
-        let layout = Layout::Strips { matrices: product(loops), n: product(n), k: product(k) };
-        let target = self.planner.add_buffer(name, DType::F32, layout, Place::Arena(0));
+        let target = self.planner.add_buffer(name, dtype, layout, Place::Arena(0));
         self.planner.packed.insert(key, target);
         self.planner.steps.push(Step::Pack { source, target, m_offsets, n_offsets, k_offsets });
         target
@@ -465,8 +485,13 @@ impl Builder<'_, '_> {
         let (g, g_stride) = self.column(operands[1 - position], rows, &loops, n_axes);
         let (n, k) = (product(n_axes), product(&lanes.depth));
         let block = lanes.window.as_ref().map_or(k, |window| k / window.blocks());
-        let strips = self.tile(n * LANES);
-        let turned = self.tile(block.next_multiple_of(LANES) * LANES);
+        let precision = self.planner.options.precision;
+        let steps = match precision {
+            Precision::F32 => LANES,
+            Precision::Bf16 => pairs(LANES),
+        };
+        let strips = self.tile(n * steps);
+        let turned = self.tile(block.next_multiple_of(LANES) * steps);
         let dense = Strided::dense(order.iter(), 1);
         let stride = |axis: Axis| dense.get(axis).map_or(0, |(_, stride)| stride);
         let [m_offsets, n_offsets, k_offsets] = [&loops[..], n_axes, &lanes.depth].map(|axes| offsets(axes, stride).0);
@@ -484,6 +509,7 @@ impl Builder<'_, '_> {
             k,
             strips,
             turned,
+            precision,
             target,
             window,
         });

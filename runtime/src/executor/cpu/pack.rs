@@ -1,7 +1,14 @@
-//! Weights into the strips that micro-kernels read.
+//! Weights into the strips that micro-kernels read, of `f32` or of bf16 pairs.
 
-use visage_compiler::plan::Step;
-use visage_kernels::{MicroKernels, strips};
+use visage_compiler::{
+    cpu::Compiled,
+    plan::{Layout, Plan, Step},
+};
+use visage_kernels::{
+    MicroKernels, PairKernels,
+    pairs::{BLOCK, pairs},
+    strips,
+};
 
 /// Elements that one piece of the work packs, roughly.
 const PIECE: usize = 1 << 14;
@@ -12,6 +19,8 @@ pub(super) struct Matrix {
     starts: Vec<u32>,
     n: Offsets,
     k: Offsets,
+    /// Blocks of the k that are packed as pairs; none for strips of `f32`.
+    blocks: Option<usize>,
 }
 
 /// Distances of a line of elements from its first.
@@ -56,54 +65,127 @@ impl Offsets {
 
 impl Matrix {
     /// The matrix that a step packs, if it packs one.
-    pub fn of(step: &Step) -> Option<Matrix> {
+    pub fn of(plan: &Plan, step: &Step) -> Option<Matrix> {
         match step {
-            Step::Pack { m_offsets, n_offsets, k_offsets, .. } => {
-                Some(Matrix { starts: m_offsets.clone(), n: Offsets::of(n_offsets), k: Offsets::of(k_offsets) })
-            }
+            Step::Pack { target, m_offsets, n_offsets, k_offsets, .. } => Some(Matrix {
+                starts: m_offsets.clone(),
+                n: Offsets::of(n_offsets),
+                k: Offsets::of(k_offsets),
+                blocks: match plan.buffers[target.0 as usize].layout {
+                    Layout::Pairs { blocks, .. } => Some(blocks),
+                    _ => None,
+                },
+            }),
             _ => None,
         }
     }
 
     /// Pieces of the work, each with strips of its own.
-    pub fn pieces(&self, micro: &MicroKernels) -> usize {
-        self.starts.len() * self.pieces_a_matrix(micro)
+    pub fn pieces(&self, compiled: &Compiled) -> usize {
+        self.starts.len() * self.pieces_a_matrix(compiled)
     }
 
-    fn pieces_a_matrix(&self, micro: &MicroKernels) -> usize {
-        strips(self.n.count(), micro.max_strip).len().div_ceil(self.strips_a_piece(micro))
+    fn pieces_a_matrix(&self, compiled: &Compiled) -> usize {
+        let strips = match self.blocks {
+            None => strips(self.n.count(), compiled.micro.max_strip).len(),
+            Some(_) => compiled.pairs.strips(self.n.count()).len(),
+        };
+        strips.div_ceil(self.strips_a_piece(compiled))
     }
 
-    fn strips_a_piece(&self, micro: &MicroKernels) -> usize {
-        (PIECE / (self.k.count() * micro.max_strip).max(1)).max(1)
+    fn strips_a_piece(&self, compiled: &Compiled) -> usize {
+        let height = if self.blocks.is_some() { compiled.pairs.max_strip } else { compiled.micro.max_strip };
+        (PIECE / (self.k.count() * height).max(1)).max(1)
     }
 
     /// Packs the strips of one piece.
-    pub fn pack(&self, piece: usize, micro: &MicroKernels, source: *const u8, target: *mut u8) {
-        let (k, count) = (self.k.count(), self.strips_a_piece(micro));
-        let (matrix, piece) = (piece / self.pieces_a_matrix(micro), piece % self.pieces_a_matrix(micro));
+    pub fn pack(&self, piece: usize, compiled: &Compiled, source: *const u8, target: *mut u8) {
+        let (n, count) = (self.n.count(), self.strips_a_piece(compiled));
+        let (matrix, piece) = (piece / self.pieces_a_matrix(compiled), piece % self.pieces_a_matrix(compiled));
         let source = source.cast::<f32>().wrapping_add(self.starts[matrix] as usize);
-        let target = target.cast::<f32>().wrapping_add(matrix * self.n.count() * k);
-        for (start, height) in strips(self.n.count(), micro.max_strip).skip(piece * count).take(count) {
-            // SAFETY: strips are disjoint parts of the target, which has room for all of them.
-            let to = unsafe { target.add(start * k) };
-            if let (Offsets::Even { stride: n_stride, .. }, Offsets::Even { start: first, stride: k_stride, .. }) =
-                (&self.n, &self.k)
-            {
-                // SAFETY: the planner's offsets are inside the source; a strip of at most the largest height is
-                // packed as one.
-                unsafe {
-                    let from = source.add(self.n.at(start) + first);
-                    (micro.pack_strips)(height, k, from, *n_stride, *k_stride, to, k, 0);
+        match self.blocks {
+            None => {
+                let target = target.cast::<f32>().wrapping_add(matrix * n * self.k.count());
+                for strip in strips(n, compiled.micro.max_strip).skip(piece * count).take(count) {
+                    self.pack_strip(strip, compiled.micro, source, target);
                 }
-                continue;
             }
-            for step in 0..k {
-                for m in 0..height {
-                    // SAFETY: as above.
-                    unsafe { *to.add(step * height + m) = *source.add(self.n.at(start + m) + self.k.at(step)) };
+            Some(blocks) => {
+                let capacity = blocks * pairs(self.k.count() / blocks);
+                let target = target.cast::<u32>().wrapping_add(matrix * n * capacity);
+                for strip in compiled.pairs.strips(n).skip(piece * count).take(count) {
+                    self.pack_pairs(strip, blocks, compiled.pairs, source, target);
                 }
             }
         }
     }
+
+    /// Packs the strip of `height` outputs from `start` on.
+    fn pack_strip(&self, (start, height): (usize, usize), micro: &MicroKernels, source: *const f32, target: *mut f32) {
+        let k = self.k.count();
+        // SAFETY: strips are disjoint parts of the target, which has room for all of them.
+        let to = unsafe { target.add(start * k) };
+        if let (Offsets::Even { stride: n_stride, .. }, Offsets::Even { start: first, stride: k_stride, .. }) =
+            (&self.n, &self.k)
+        {
+            // SAFETY: the planner's offsets are inside the source; a strip of at most the largest height is
+            // packed as one.
+            unsafe {
+                let from = source.add(self.n.at(start) + first);
+                (micro.pack_strips)(height, k, from, *n_stride, *k_stride, to, k, 0);
+            }
+            return;
+        }
+        for step in 0..k {
+            for m in 0..height {
+                // SAFETY: as above.
+                unsafe { *to.add(step * height + m) = *source.add(self.n.at(start + m) + self.k.at(step)) };
+            }
+        }
+    }
+
+    /// Rounds and packs the strip of `height` outputs from `start` on, each block of the k by itself.
+    fn pack_pairs(
+        &self,
+        (start, height): (usize, usize),
+        blocks: usize,
+        kernels: &PairKernels,
+        source: *const f32,
+        target: *mut u32,
+    ) {
+        let block = self.k.count() / blocks;
+        let capacity = blocks * pairs(block);
+        // SAFETY: strips are disjoint parts of the target, which has room for all of them.
+        let to = unsafe { target.add(start * capacity) };
+        for at in 0..blocks {
+            let offset = at * pairs(block);
+            if let (Offsets::Even { stride: n_stride, .. }, Offsets::Even { stride: k_stride, .. }) = (&self.n, &self.k)
+            {
+                // SAFETY: the planner's offsets are inside the source; a strip of at most the largest height is
+                // packed as one.
+                unsafe {
+                    let from = source.add(self.n.at(start) + self.k.at(at * block));
+                    (kernels.pack)(height, block, from, *n_stride, *k_stride, to, capacity, offset);
+                }
+                continue;
+            }
+            for first in (0..block).step_by(DEPTH) {
+                let depth = DEPTH.min(block - first);
+                let mut elements = [0.0; HEIGHT * DEPTH];
+                for (m, step) in (0..height).flat_map(|m| (0..depth).map(move |step| (m, step))) {
+                    let element = self.n.at(start + m) + self.k.at(at * block + first + step);
+                    // SAFETY: as above.
+                    elements[m * DEPTH + step] = unsafe { *source.add(element) };
+                }
+                // SAFETY: as above; the elements are those of the strip.
+                unsafe { (kernels.pack)(height, depth, elements.as_ptr(), DEPTH, 1, to, capacity, offset + first / 2) };
+            }
+        }
+    }
 }
+
+/// Steps of k that take a whole block of pairs.
+const DEPTH: usize = 2 * BLOCK;
+
+/// Outputs of a strip of pairs at most.
+const HEIGHT: usize = 32;

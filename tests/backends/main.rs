@@ -1,6 +1,7 @@
 //! The processor's code against the reference evaluator: random graphs and, for sizes and values that
 //! those do not reach, graphs written by hand.
 
+mod code_cache;
 mod operations;
 mod products;
 mod random;

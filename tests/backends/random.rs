@@ -2,7 +2,7 @@
 //!
 //! `VISAGE_CASES` sets the number of graphs; the default is what every run of the tests affords.
 
-use crate::support::{check, ways};
+use crate::support::{check, check_widths, ways};
 use visage_compiler::{
     autodiff::gradients,
     generate::{Options, graph},
@@ -50,7 +50,7 @@ fn graphs(part: u64, dtype: DType) {
             differentiate(&mut graph);
         }
         let other = 1 + (seed / 4) as usize % (all.len() - 1);
-        check_seed(seed, &graph, &feeds, &[all[0], all[other]]);
+        check_seed(seed, &graph, &feeds, &[all[0].clone(), all[other].clone()]);
     }
 }
 

@@ -22,6 +22,7 @@ use std::{
     time::Instant,
 };
 use visage_compiler::{
+    cpu::Reuse,
     graph::{DType, Distribution, Type},
     random::{RandomKey, draw},
     system::Program,
@@ -82,6 +83,8 @@ pub struct Arguments {
 struct Variant {
     name: &'static str,
     prepared: f64,
+    /// Kernels, and those that were in the code cache.
+    reuse: Reuse,
     memory: usize,
     executables: Vec<Executable>,
     seconds: Vec<f64>,
@@ -100,7 +103,7 @@ pub fn bench(arguments: &Arguments) -> Outcome {
         variants.push(Variant::prepare("fused", &programs, &options)?);
     }
     if !arguments.fused {
-        variants.push(Variant::prepare("unfused", &programs, &ExecuteOptions { fuse: false, ..options })?);
+        variants.push(Variant::prepare("unfused", &programs, &ExecuteOptions { fuse: false, ..options.clone() })?);
     }
     let state: State = programs
         .iter()
@@ -230,7 +233,12 @@ impl Variant {
         let executables = programs.iter().map(|program| Executable::new(program, &IndexMap::new(), options));
         let executables = executables.collect::<Result<Vec<_>, _>>().failed()?;
         let memory = executables.iter().map(|executable| executable.memory().total()).max().unwrap_or(0);
-        Ok(Variant { name, prepared: started.elapsed().as_secs_f64(), memory, executables, seconds: Vec::new() })
+        let prepared = started.elapsed().as_secs_f64();
+        let reuse = executables.iter().map(Executable::reuse).fold(Reuse::default(), |all, one| Reuse {
+            kernels: all.kernels + one.kernels,
+            reused: all.reused + one.reused,
+        });
+        Ok(Variant { name, prepared, reuse, memory, executables, seconds: Vec::new() })
     }
 
     fn median(&mut self) -> f64 {
@@ -246,7 +254,8 @@ impl Variant {
 
 fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant]) {
     let work: f64 = programs.iter().map(|program| cost::of(program).contractions).sum();
-    let mut table = Table::new(&["variant", ">median", ">fastest", ">contractions", ">memory", ">compiled in"]);
+    let mut table =
+        Table::new(&["variant", ">median", ">fastest", ">contractions", ">memory", ">compiled in", ">from cache"]);
     let mut rows = Vec::new();
     for variant in variants {
         let median = variant.median();
@@ -258,6 +267,7 @@ fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant]) {
             format!("{}/s", flops(work / median)),
             bytes(variant.memory as u64),
             time(variant.prepared),
+            format!("{} of {} kernels", variant.reuse.reused, variant.reuse.kernels),
         ]);
         rows.push(json!({
             "variant": variant.name,
@@ -265,6 +275,8 @@ fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant]) {
             "fastest_seconds": fastest,
             "memory_bytes": variant.memory,
             "compile_seconds": variant.prepared,
+            "kernels": variant.reuse.kernels,
+            "kernels_from_cache": variant.reuse.reused,
         }));
     }
     if arguments.json {

@@ -16,7 +16,7 @@ mod tape;
 use super::{
     emitter::{Emitter, GROUPS, flags},
     expression::{addressed, analyse, collapse},
-    library,
+    library::{self, Callee},
     scalar::{elementary, is_elementary},
 };
 use crate::{
@@ -86,9 +86,6 @@ pub(super) struct Wide {
     code: Code512,
     pointers: Vec<Pointer>,
 }
-
-/// Functions of the stages of one kernel, with their addresses; none where a stage stays at 128 bits.
-pub(super) type Functions = Vec<Option<(Wide, usize)>>;
 
 impl Wide {
     /// The code and the constants behind it.
@@ -519,8 +516,8 @@ fn cast(tape: &mut Tape, from: DType, to: DType, x: Value) -> Result<Value, Refu
     })
 }
 
-/// Emits a stage as a call for every panel; `address` is where its code lies.
-pub(super) fn call(e: &mut Emitter<'_>, wide: &Wide, address: usize) {
+/// Emits a stage as a call for every panel; `number` is the stage's.
+pub(super) fn call(e: &mut Emitter<'_>, wide: &Wide, number: usize) {
     let rows = wide.pointers.iter().filter(|pointer| matches!(pointer, Pointer::Rows(_))).count();
     let slot = |e: &mut Emitter<'_>, bytes: usize| {
         e.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes.max(8) as u32, 4))
@@ -552,6 +549,6 @@ pub(super) fn call(e: &mut Emitter<'_>, wide: &Wide, address: usize) {
             e.b.ins().stack_store(I64, address, table, (i * 8) as i32);
         }
         let table = e.b.ins().stack_addr(I64, table, 0);
-        library::call(e, address, &[table]);
+        library::call(e, Callee::Stage(number), &[table]);
     });
 }

@@ -25,7 +25,7 @@ mod store;
 mod wide;
 
 pub use store::{CodeKey, CodeStore};
-pub use wide::{Refusal, refusals};
+pub use wide::{Refusal, Refused, refusals};
 
 use crate::plan::{Kernel, Plan, Step};
 use cranelift_codegen::{

@@ -9,8 +9,8 @@ use super::{
 use crate::files::write_atomically;
 use std::{io::Write, path::PathBuf};
 use visage_compiler::{
-    cpu::{self, CompileOptions},
-    plan::{Decision, Fusion, PlanOptions, Target, Without, plan, svg},
+    cpu::{self, CompileOptions, Refused},
+    plan::{Decision, Fusion, Plan, PlanOptions, Target, Without, plan, svg},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -67,7 +67,7 @@ enum Emit {
     /// Operations on named axes
     #[default]
     Graph,
-    /// Kernels with their stages, and where values are stored
+    /// Kernels with their stages, where values are stored, and which stages use narrow vectors
     Plan,
     /// The same as a picture
     Svg,
@@ -115,8 +115,19 @@ fn lowered(program: &Program, emit: Emit, fuse: bool, without: Without) -> Outco
         Emit::Clif => cpu::clif(&plan, &options).failed(),
         Emit::Asm => cpu::assembly(&plan, &options).failed(),
         Emit::Svg => Ok(svg(&plan)),
-        _ => Ok(plan.to_string()),
+        _ => Ok(format!("{plan}{}", narrow(&plan))),
     }
+}
+
+/// Which stages do without the machine's widest vectors, and why; nothing on a machine where that is all of them.
+fn narrow(plan: &Plan) -> String {
+    if cpu::Maps::detect() != cpu::Maps::Wide {
+        return String::new();
+    }
+    let line = |refused: &Refused| {
+        format!("at 128 bits: stage {} of \"{}\", {}\n", refused.stage, refused.kernel, refused.why)
+    };
+    cpu::refusals(plan).iter().map(line).collect()
 }
 
 /// The programs of a name: a task's or a loss's one, or those of a training step.

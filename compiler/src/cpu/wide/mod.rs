@@ -110,18 +110,32 @@ impl Wide {
     }
 }
 
-/// The stages of a plan's kernels that stay at 128 bits: kernel, the stage's number, and why.
-pub fn refusals(plan: &Plan) -> Vec<(String, usize, Refusal)> {
+/// A stage that stays at 128 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The kernel's name.
+    pub kernel: String,
+    /// The stage's number in it, from 0.
+    pub stage: usize,
+    /// The reason.
+    pub why: Refusal,
+}
+
+/// The stages of a plan's kernels that stay at 128 bits, but for those that no code could be wider for.
+pub fn refusals(plan: &Plan) -> Vec<Refused> {
     let kernels = plan.steps.iter().filter_map(|step| match step {
         Step::Kernel(kernel) => Some(kernel),
         _ => None,
     });
     kernels
         .flat_map(|kernel| {
-            let refused = |(i, stage)| stage_code(stage).err().map(|refusal| (kernel.name.clone(), i, refusal));
+            let refused = |(number, stage): (usize, &Stage)| {
+                let why = stage_code(stage).err()?;
+                Some(Refused { kernel: kernel.name.clone(), stage: number, why })
+            };
             kernel.stages.iter().enumerate().filter_map(refused)
         })
-        .filter(|(.., refusal)| *refusal != Refusal::Stage)
+        .filter(|refused| refused.why != Refusal::Stage)
         .collect()
 }
 

@@ -7,3 +7,4 @@ mod products;
 mod random;
 mod scalars;
 mod support;
+mod widths;

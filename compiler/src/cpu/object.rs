@@ -31,7 +31,7 @@ struct Call {
     callee: Callee,
 }
 
-/// The alignment of wide code: a line of the cache, since its constants are vectors' operands.
+/// The alignment of wide code: a line of the cache.
 const WIDE_ALIGNMENT: u64 = 64;
 
 impl Object {

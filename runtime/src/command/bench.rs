@@ -185,7 +185,7 @@ fn record(
 /// Steps listed: the slowest ones.
 const LISTED: usize = 16;
 
-/// What each step took, as a share of the measured peak and of the measured bandwidth of a copy.
+/// What each step took and did, and the shares of the measured peak and of the measured bandwidth of a copy that this is.
 fn tell_steps(variant: &Variant, threads: Option<usize>) {
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let peak = peak_gflops(Isa::detect(), threads) * 1e9;
@@ -202,9 +202,9 @@ fn tell_steps(variant: &Variant, threads: Option<usize>) {
             step.name.clone(),
             time(step.seconds),
             share(step.seconds, total),
-            if step.flops > 0.0 { format!("{}/s", flops(work)) } else { String::new() },
+            if step.flops > 0.0 { flops(step.flops) } else { String::new() },
             if step.flops > 0.0 { share(work, peak) } else { String::new() },
-            format!("{}/s", bytes(traffic as u64)),
+            bytes(step.bytes as u64),
             share(traffic, bandwidth),
             bound(work / peak, traffic / bandwidth).to_owned(),
         ]);

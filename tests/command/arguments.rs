@@ -114,6 +114,16 @@ fn listings_of_code_name_what_is_called_and_are_the_same_in_every_process() {
 }
 
 #[test]
+fn a_plan_tells_which_stages_stay_narrow() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = succeeds(folder.path(), &["compile", &nerf(), "rays", "--emit", "plan"]);
+    let narrow: Vec<&str> = plan.lines().filter(|line| line.starts_with("at 128 bits: ")).collect();
+    // Distances along rays are f64. Without wide vectors there is nothing to tell.
+    let is_wide = visage_compiler::cpu::Maps::detect() == visage_compiler::cpu::Maps::Wide;
+    assert_eq!(narrow.iter().any(|line| line.starts_with("at 128 bits: f64 in \"")), is_wide, "{narrow:?}");
+}
+
+#[test]
 fn code_is_kept_for_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let bench = |cache: &str| -> (u64, u64) {

@@ -124,10 +124,13 @@ fn narrow(plan: &Plan) -> String {
     if cpu::Maps::detect() != cpu::Maps::Wide {
         return String::new();
     }
-    let line = |refused: &Refused| {
-        format!("at 128 bits: stage {} of \"{}\", {}\n", refused.stage, refused.kernel, refused.why)
+    let refusals = cpu::refusals(plan);
+    let together = refusals.chunk_by(|one, next| one.kernel == next.kernel && one.why == next.why);
+    let line = |stages: &[Refused]| {
+        let numbers: Vec<String> = stages.iter().map(|refused| refused.stage.to_string()).collect();
+        format!("at 128 bits: {} in \"{}\", stage {}\n", stages[0].why, stages[0].kernel, numbers.join(", "))
     };
-    cpu::refusals(plan).iter().map(line).collect()
+    together.map(line).collect()
 }
 
 /// The programs of a name: a task's or a loss's one, or those of a training step.

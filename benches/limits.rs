@@ -17,7 +17,9 @@ use visage_compiler::{
     axis::{Axis, Shape},
     graph::{DType, Graph, Op, ScalarOp, Type},
     language::{Overrides, Spec},
+    plan::{PlanOptions, Target, plan},
     random::RandomKey,
+    simplify::simplified,
     system::{Input, Program},
     training::step_program,
 };
@@ -221,19 +223,52 @@ fn copy(from: &[f32], to: &mut [f32], threads: usize) -> f64 {
     started.elapsed().as_secs_f64()
 }
 
-/// From the parsed spec of NeRF to machine code of its whole training step.
+/// NeRF's whole training step from the text of its spec to a program that runs: without a code cache and with one that
+/// has everything. What is not code generation is told part by part; the last part, with the code, is all that an
+/// executable has: its arena, threads and addresses.
 fn compilation() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/nerf/nerf.ron");
-    let spec = Spec::load(path).expect("the spec parses");
-    let mut seconds = Vec::new();
-    let mut steps = 0;
-    for _ in 0..7 {
-        let started = Instant::now();
-        let system = spec.system(&Overrides::none()).expect("the spec is right");
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let parts = ["read and elaborated", "differentiated", "simplified", "planned", "code, cold", "code, warm"];
+    let mut seconds: Vec<Vec<f64>> = vec![Vec::new(); parts.len()];
+    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    let mut about = String::new();
+    for round in 0..ROUNDS {
+        let mut started = Instant::now();
+        let mut lap = || std::mem::replace(&mut started, Instant::now()).elapsed().as_secs_f64();
+        let system = Spec::load(&path).expect("the spec parses").system(&Overrides::none()).expect("the spec is right");
+        let elaborated = lap();
         let step = &system.training.steps["fit"];
         let step = step_program(&system.losses[&step.loss], step, &system.parameters).expect("it has a gradient");
-        steps = executable(&step.program, 2, Precision::F32).profile().len();
-        seconds.push(started.elapsed().as_secs_f64());
+        let differentiated = lap();
+        let simple = simplified(&step.program);
+        let simplified = lap();
+        let plan = plan(&simple.graph, &PlanOptions { target: Target::host(), ..PlanOptions::default() });
+        let planned = lap();
+        let plan = plan.expect("it can be planned");
+        about = format!("{} operations, {} steps", step.program.graph.ids().count(), plan.steps.len());
+        // An executable simplifies and plans, too.
+        let prepared = |cache: &Path| {
+            let code_cache = Some(cache.to_owned());
+            let options = ExecuteOptions { threads: Some(2), code_cache, ..ExecuteOptions::default() };
+            let started = Instant::now();
+            let executable = Executable::new(&step.program, &step.updates, &options).expect("it compiles");
+            let took = started.elapsed().as_secs_f64();
+            (took, executable.reuse())
+        };
+        let cache = folder.path().join(round.to_string());
+        let ((first, none), (second, all)) = (prepared(&cache), prepared(&cache));
+        assert!(none.reused == 0 && all.reused == all.kernels, "the second time, all code is there");
+        about = format!("{about}, {} kernels", all.kernels);
+        let before = elaborated + differentiated;
+        cold.push(before + first);
+        warm.push(before + second);
+        let rest = simplified + planned;
+        let taken = [elaborated, differentiated, simplified, planned, first - rest, second - rest];
+        seconds.iter_mut().zip(taken).for_each(|(all, one)| all.push(one));
     }
-    println!("NeRF's training step, elaborated, differentiated and compiled: {:.3} s ({steps} steps)", median(seconds));
+    println!("NeRF's training step, {about}: {:.1} ms cold, {:.1} ms warm", 1e3 * median(cold), 1e3 * median(warm));
+    for (part, seconds) in parts.into_iter().zip(seconds) {
+        println!("  {part:<20}{:>6.1} ms", 1e3 * median(seconds));
+    }
 }

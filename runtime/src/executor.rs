@@ -10,8 +10,10 @@ pub use cpu::{Piece, StepProfile};
 
 use crate::buffer::{Buffer, State};
 use indexmap::IndexMap;
+use std::path::PathBuf;
 use thiserror::Error;
 use visage_compiler::{
+    cpu::Reuse,
     graph::{Op, Type},
     plan::{self, PlanOptions, Without},
     random::RandomKey,
@@ -68,7 +70,7 @@ impl From<Precision> for plan::Precision {
 }
 
 /// How programs run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecuteOptions {
     /// What runs them.
     pub device: Device,
@@ -88,6 +90,8 @@ pub struct ExecuteOptions {
     pub segment_bytes: usize,
     /// Tiles of a part that are worth sharing among threads, on the CPU.
     pub segment_tiles: usize,
+    /// The folder of a [code cache](crate::code_cache), on the CPU. Results do not depend on it.
+    pub code_cache: Option<PathBuf>,
 }
 
 impl Default for ExecuteOptions {
@@ -103,6 +107,7 @@ impl Default for ExecuteOptions {
             without: Without::default(),
             segment_bytes,
             segment_tiles,
+            code_cache: None,
         }
     }
 }
@@ -220,6 +225,15 @@ impl Executable {
     /// The program.
     pub fn program(&self) -> &Program {
         &self.program
+    }
+
+    /// How many kernels the program has, and how many of them were not compiled because the code cache had them; nothing
+    /// for a device without code.
+    pub fn reuse(&self) -> Reuse {
+        match &self.engine {
+            Engine::Cpu(cpu) => cpu.reuse(),
+            Engine::Reference => Reuse::default(),
+        }
     }
 
     /// What each step took, averaged over the runs; nothing for a device that has no steps.

@@ -1,7 +1,8 @@
 //! The visage runtime: everything that happens after a spec has become programs.
 //!
 //! * [`executor`] runs a [`Program`](visage_compiler::system::Program) on a device; values are
-//!   [`buffer`]s, row-major in documented axis order.
+//!   [`buffer`]s, row-major in documented axis order;
+//!   [`code_cache`] keeps their machine code on disk.
 //! * [`training`] runs the training procedure of a spec into a folder that survives being killed;
 //!   [`tasks`] run its inference tasks, by drivers that render, evaluate or extract meshes.
 //! * [`data`] reads pictures with cameras, [`sources`] makes batches of them, [`scene`] is the data set that
@@ -36,6 +37,7 @@
 pub mod array;
 pub mod buffer;
 pub mod checkpoint;
+pub mod code_cache;
 pub mod command;
 pub mod console;
 pub mod data;

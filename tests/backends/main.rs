@@ -1,9 +1,11 @@
 //! The processor's code against the reference evaluator: random graphs and, for sizes and values that
 //! those do not reach, graphs written by hand.
 
+mod code_cache;
 mod operations;
 mod precision;
 mod products;
 mod random;
 mod scalars;
 mod support;
+mod widths;

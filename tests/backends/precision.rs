@@ -71,7 +71,7 @@ fn check_products(sketch: &mut Sketch, result: NodeId, leaves: &[NodeId], depths
     let magnitude = evaluate(graph, &magnitudes(feeds), key).unwrap();
     for way in ways_in_bf16() {
         let one = run(graph, feeds, &way);
-        let two = run(graph, feeds, &ExecuteOptions { threads: Some(2), ..way });
+        let two = run(graph, feeds, &ExecuteOptions { threads: Some(2), ..way.clone() });
         for ((name, exact), depth) in exact.iter().zip(depths) {
             assert!(one[name] == two[name], "`{name}` depends on the number of threads, {way:?}\n{graph}");
             let found = one[name].to_tensor().reordered(&exact.ty.shape);
@@ -186,7 +186,7 @@ fn sums_of_products_stay_in_single_precision() {
         sketch.show(Op::Contract { over: left.iter().map(|(axis, _)| Axis::new(axis)).collect() }, &[x, x]);
         assert_eq!(contractions(&sketch.graph), (0, 0), "{}", sketch.graph);
         for way in ways_in_bf16() {
-            let exact = run(&sketch.graph, &sketch.feeds, &ExecuteOptions { precision: Precision::F32, ..way });
+            let exact = run(&sketch.graph, &sketch.feeds, &ExecuteOptions { precision: Precision::F32, ..way.clone() });
             assert!(run(&sketch.graph, &sketch.feeds, &way) == exact, "{way:?}\n{}", sketch.graph);
         }
     }

@@ -116,8 +116,8 @@ fn rays_in_parts() {
     sketch.check();
     let whole = ExecuteOptions { threads: Some(1), ..ExecuteOptions::default() };
     for threads in [1, 2, 3] {
-        let parts = ExecuteOptions { threads: Some(threads), segment_bytes: 0, segment_tiles: 1, ..whole };
-        let [parts, whole] = [parts, whole].map(|options| run(&sketch.graph, &sketch.feeds, &options));
+        let parts = ExecuteOptions { threads: Some(threads), segment_bytes: 0, segment_tiles: 1, ..whole.clone() };
+        let [parts, whole] = [&parts, &whole].map(|options| run(&sketch.graph, &sketch.feeds, options));
         assert!(parts["seen"] == whole["seen"], "with {threads} threads");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! `VISAGE_CASES` sets the number of graphs; the default is what every run of the tests affords.
 
-use crate::support::{check, ways};
+use crate::support::{check, check_widths, ways};
 use visage_compiler::{
     autodiff::gradients,
     generate::{Options, graph},
@@ -50,7 +50,7 @@ fn graphs(part: u64, dtype: DType) {
             differentiate(&mut graph);
         }
         let other = 1 + (seed / 4) as usize % (all.len() - 1);
-        check_seed(seed, &graph, &feeds, &[all[0], all[other]]);
+        check_seed(seed, &graph, &feeds, &[all[0].clone(), all[other].clone()]);
     }
 }
 
@@ -72,6 +72,24 @@ fn even_seeds_in_double_precision() {
 #[test]
 fn odd_seeds_in_double_precision() {
     graphs(1, DType::F64);
+}
+
+/// Every element has the same bits whether maps are computed at 512 or at 128 bits.
+#[test]
+fn both_widths() {
+    for seed in 0..cases() {
+        let dtype = if seed % 5 == 4 { DType::F64 } else { DType::F32 };
+        let elements = if seed % 3 == 0 { 96 } else { 3000 };
+        let options = Options { operations: 4 + seed as usize % 20, dtype, elements, ..Options::default() };
+        let (mut graph, feeds) = graph(seed, &options);
+        if seed % 2 == 0 {
+            differentiate(&mut graph);
+        }
+        if let Err(cause) = std::panic::catch_unwind(|| check_widths(&graph, &feeds)) {
+            eprintln!("the graph of seed {seed}:\n{graph}");
+            std::panic::resume_unwind(cause);
+        }
+    }
 }
 
 /// Graphs with an axis that is long enough to be cut, or two, in as many parts as there can be. Half of them without

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use visage_compiler::{
     autodiff::gradients,
     axis::{Axis, Shape},
+    cpu::Reuse,
     generate::Dice,
     graph::{Combine, DType, Graph, NodeId, Op, ScalarOp, Type},
     plan::Decision,
@@ -122,24 +123,9 @@ impl Sketch {
         check(&self.graph, &self.feeds, &ways());
     }
 
-    /// Checks that every element has the same bits at 512 as at 128 bits; one NaN is like another.
+    /// See [`check_widths`].
     pub fn check_widths(&self) {
-        for fuse in [true, false] {
-            let [wide, narrow] = [Maps::Wide, Maps::Cranelift].map(|maps| {
-                let options = ExecuteOptions { threads: Some(1), fuse, maps, ..ExecuteOptions::default() };
-                run(&self.graph, &self.feeds, &options)
-            });
-            let mut wrong = Vec::new();
-            for (name, wide) in &wide {
-                let (wide, narrow) = (wide.to_tensor(), narrow[name].to_tensor());
-                for (k, (x, y)) in wide.data.iter().zip(&narrow.data).enumerate() {
-                    if x.to_bits() != y.to_bits() && !(x.is_nan() && y.is_nan()) {
-                        wrong.push(format!("{name}, element {k}: {x} at 512 bits, {y} at 128"));
-                    }
-                }
-            }
-            assert!(wrong.is_empty(), "{} elements:\n{}", wrong.len(), wrong.join("\n"));
-        }
+        check_widths(&self.graph, &self.feeds);
     }
 
     /// The outputs as the evaluator has them, and as the processor does, fused.
@@ -184,8 +170,8 @@ pub fn ways_in_bf16() -> Vec<ExecuteOptions> {
     ways().into_iter().map(|way| ExecuteOptions { precision: Precision::Bf16, ..way }).collect()
 }
 
-/// The outputs of a graph on a device.
-pub fn run(graph: &Graph, feeds: &Feeds, options: &ExecuteOptions) -> IndexMap<String, Buffer> {
+/// A graph as a program, with its state and inputs.
+pub fn program(graph: &Graph, feeds: &Feeds) -> (Program, State, IndexMap<String, Buffer>) {
     let mut inputs = IndexMap::new();
     let mut parameters = IndexMap::new();
     let mut values = IndexMap::new();
@@ -212,10 +198,47 @@ pub fn run(graph: &Graph, feeds: &Feeds, options: &ExecuteOptions) -> IndexMap<S
         }
     }
     let outputs = graph.outputs().map(|(name, id)| (name.to_owned(), graph.shape(id).clone())).collect();
-    let program = Program { graph: graph.clone(), inputs, parameters, outputs };
+    (Program { graph: graph.clone(), inputs, parameters, outputs }, state, values)
+}
+
+/// The outputs of a graph on a device.
+pub fn run(graph: &Graph, feeds: &Feeds, options: &ExecuteOptions) -> IndexMap<String, Buffer> {
+    run_reusing(graph, feeds, options).0
+}
+
+/// The outputs of a graph, and what of its code was in the code cache.
+pub fn run_reusing(graph: &Graph, feeds: &Feeds, options: &ExecuteOptions) -> (IndexMap<String, Buffer>, Reuse) {
+    let (program, mut state, values) = program(graph, feeds);
     let mut executable =
         Executable::new(&program, &IndexMap::new(), options).unwrap_or_else(|error| panic!("{error}\n{graph}"));
-    executable.run(&mut state, &values, key()).unwrap_or_else(|error| panic!("{error}\n{graph}"))
+    let found = executable.run(&mut state, &values, key()).unwrap_or_else(|error| panic!("{error}\n{graph}"));
+    (found, executable.reuse())
+}
+
+/// Checks that two results have the same bits; one NaN is like another.
+#[track_caller]
+pub fn check_bits(first: (&str, &IndexMap<String, Buffer>), second: (&str, &IndexMap<String, Buffer>)) {
+    let mut wrong = Vec::new();
+    for (name, x) in first.1 {
+        let (x, y) = (x.to_tensor(), second.1[name].to_tensor());
+        for (k, (x, y)) in x.data.iter().zip(&y.data).enumerate() {
+            if x.to_bits() != y.to_bits() && !(x.is_nan() && y.is_nan()) {
+                wrong.push(format!("{name}, element {k}: {x} {}, {y} {}", first.0, second.0));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} elements:\n{}", wrong.len(), wrong[..wrong.len().min(20)].join("\n"));
+}
+
+/// Checks that every element has the same bits at 512 as at 128 bits, fused and not.
+pub fn check_widths(graph: &Graph, feeds: &Feeds) {
+    for fuse in [true, false] {
+        let [wide, narrow] = [Maps::Wide, Maps::Cranelift].map(|maps| {
+            let options = ExecuteOptions { threads: Some(1), fuse, maps, ..ExecuteOptions::default() };
+            run(graph, feeds, &options)
+        });
+        check_bits(("at 512 bits", &wide), ("at 128", &narrow));
+    }
 }
 
 /// The simplified graph with the operands of every contraction of `f32` rounded to bf16: what a program in bf16 means.
@@ -270,7 +293,7 @@ pub fn check(graph: &Graph, feeds: &Feeds, ways: &[ExecuteOptions]) {
     for way in ways {
         let in_bf16 = rounded.as_ref().filter(|_| way.precision == Precision::Bf16);
         let one = run(graph, feeds, way);
-        let two = run(graph, feeds, &ExecuteOptions { threads: Some(2), ..*way });
+        let two = run(graph, feeds, &ExecuteOptions { threads: Some(2), ..way.clone() });
         for (name, typed) in &typed {
             let ty = &typed.ty;
             assert!(one[name] == two[name], "`{name}` depends on the number of threads, {way:?}\n{graph}");

@@ -101,6 +101,62 @@ fn programs_are_printed() {
 }
 
 #[test]
+fn listings_of_code_name_what_is_called_and_are_the_same_in_every_process() {
+    let folder = tempfile::tempdir().unwrap();
+    for form in ["clif", "asm"] {
+        let list = || succeeds(folder.path(), &["compile", &tiny(), "fit", "--emit", form]);
+        let listing = list();
+        assert!(listing.contains("%strip_") && listing.contains("%load_panel"), "{listing}");
+        // Every name was found.
+        assert!(!listing.contains("userextname") && !listing.contains("u1:"), "{listing}");
+        assert!(listing == list(), "the {form} of two processes differs");
+    }
+}
+
+#[test]
+fn a_plan_tells_which_stages_stay_narrow() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = succeeds(folder.path(), &["compile", &nerf(), "rays", "--emit", "plan"]);
+    let narrow: Vec<&str> = plan.lines().filter(|line| line.starts_with("at 128 bits: ")).collect();
+    // Distances along rays are f64. Without wide vectors there is nothing to tell.
+    let is_wide = visage_compiler::cpu::Maps::detect() == visage_compiler::cpu::Maps::Wide;
+    assert_eq!(narrow.iter().any(|line| line.starts_with("at 128 bits: f64 in \"")), is_wide, "{narrow:?}");
+}
+
+#[test]
+fn code_is_kept_for_the_next_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = |cache: &str| -> (u64, u64) {
+        let arguments = ["bench", &tiny(), "fit", "--fused", "--repeat", "1", "--json", "--code-cache", cache];
+        let said: serde_json::Value = serde_json::from_str(&succeeds(folder.path(), &arguments)).unwrap();
+        let figure = |name: &str| said["variants"][0][name].as_u64().unwrap();
+        (figure("kernels_from_cache"), figure("kernels"))
+    };
+    let (cold, kernels) = bench("code");
+    assert!(cold == 0 && kernels > 0);
+    assert_eq!(bench("code"), (kernels, kernels));
+    assert_eq!(bench("off"), (0, kernels));
+    assert!(folder.path().join("code").is_dir() && !folder.path().join("off").exists());
+    // In the user's folder, unless told otherwise.
+    let caches = folder.path().join("caches");
+    let arguments = ["bench", &tiny(), "fit", "--fused", "--repeat", "1"];
+    let ended = crate::support::command(folder.path(), arguments).env("XDG_CACHE_HOME", &caches).output().unwrap();
+    assert!(ended.status.success());
+    assert_eq!(std::fs::read_dir(caches.join("visage/code")).unwrap().count() as u64, kernels);
+}
+
+#[test]
+fn a_folder_for_code_that_cannot_be_used_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("taken"), "").unwrap();
+    let arguments = ["bench", &tiny(), "fit", "--repeat", "1", "--code-cache", "taken/code"];
+    let (code, out, err) = crate::support::visage(folder.path(), &arguments);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("0 of "), "{out}");
+    assert_eq!(err.matches("machine code is not kept in taken/code").count(), 1, "{err}");
+}
+
+#[test]
 fn shells_complete() {
     let folder = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

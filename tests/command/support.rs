@@ -20,6 +20,8 @@ pub fn command(folder: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsS
         .env_remove("RUST_LOG")
         .env_remove("COLUMNS")
         .env("NO_COLOR", "1")
+        // Machine code is kept for the tests, not among the user's.
+        .env("XDG_CACHE_HOME", env!("CARGO_TARGET_TMPDIR"))
         .stdin(Stdio::null());
     command
 }

@@ -3,7 +3,7 @@
 use super::{
     Contraction,
     emitter::{Emitter, GROUPS, WIDTH, flags},
-    library,
+    library::{self, Callee},
 };
 use crate::plan::{Access, BufferId, LANES, Loop, Precision, Source, Tap, Window};
 use cranelift_codegen::ir::{
@@ -145,8 +145,7 @@ impl Geometry {
                 let geometry = e.b.ins().stack_addr(I64, self.0, 0);
                 let (count, to_stride) = (e.word(together), e.word(LANES));
                 let stride = e.b.ins().iconst(I64, stride as i64);
-                let function = e.micro.load_window as usize;
-                library::call(e, function, &[geometry, first, count, from, stride, to, to_stride]);
+                library::call(e, Callee::LoadWindow, &[geometry, first, count, from, stride, to, to_stride]);
             });
         });
     }
@@ -190,8 +189,7 @@ pub(super) fn accumulate(
             let from = e.address(g);
             let (count, stride) = (e.word(n), e.word(g_stride));
             let (unit, capacity) = (e.word(1), e.word(depth));
-            let pack = e.micro.pack_strips as usize;
-            library::call(e, pack, &[count, valid, from, stride, unit, strips_base, capacity, offset]);
+            library::call(e, Callee::PackStrips, &[count, valid, from, stride, unit, strips_base, capacity, offset]);
         });
         e.nest(&outer, &mut |e| {
             e.panels(&mut |e| {
@@ -202,8 +200,7 @@ pub(super) fn accumulate(
                 let row = e.b.ins().imul_imm_s(e.panel, (LANES * LANES * 4) as i64);
                 let to = e.b.ins().iadd(turned_base, row);
                 let (count, stride, to_stride) = (e.word(block), e.word(x_stride), e.word(LANES * depth));
-                let transpose = e.micro.transpose_panel as usize;
-                library::call(e, transpose, &[count, from, stride, to, to_stride]);
+                library::call(e, Callee::TransposePanel, &[count, from, stride, to, to_stride]);
             });
             let at = number(e, &[loops, &outer].concat());
             let distance = e.b.ins().imul_imm_s(at, (n * block.next_multiple_of(LANES) * 4) as i64);
@@ -236,10 +233,9 @@ fn tile(
     if e.contraction == Contraction::Cranelift {
         return generated(e, height, depth, (w, x, x_stride), (c, c_stride), accumulate, Precision::F32);
     }
-    let function = e.micro.strip(height) as usize;
     let x_stride = e.b.ins().iconst(I64, x_stride as i64);
     let c_stride = e.b.ins().iconst(I64, c_stride as i64);
-    library::call(e, function, &[depth, w, x, x_stride, c, c_stride, accumulate]);
+    library::call(e, Callee::Strip(height), &[depth, w, x, x_stride, c, c_stride, accumulate]);
 }
 
 /// Outputs in flight at a time in generated contractions.

@@ -2,11 +2,11 @@
 
 use crate::{
     axis::Axis,
-    plan::{Access, BufferId, Kernel, LANES, Plan, Source, Stage, Step},
+    plan::{Access, BufferId, Kernel, LANES, Plan, Source, Stage},
 };
 use cranelift_codegen::{
     ir::{
-        InstBuilder, MemFlagsData, Value,
+        ExtFuncData, ExternalName, FuncRef, InstBuilder, MemFlagsData, Signature, UserExternalName, Value,
         condcodes::IntCC,
         types::{I32, I32X4, I64},
     },
@@ -15,7 +15,7 @@ use cranelift_codegen::{
 use cranelift_frontend::FunctionBuilder;
 use rustc_hash::FxHashMap;
 
-use super::{CompileOptions, Contraction};
+use super::{CompileOptions, Contraction, library::Callee};
 use visage_kernels::{MicroKernels, PairKernels, micro_kernels};
 
 /// Lanes in a vector register as Cranelift knows it.
@@ -46,7 +46,12 @@ pub(super) struct Emitter<'a> {
     pub indices: FxHashMap<Axis, Value>,
     /// What the next tile will move to and from memory, until a contraction has asked for it.
     pub ahead: Vec<super::stage::Traffic>,
+    /// The functions called so far.
+    callees: Vec<(Callee, FuncRef)>,
 }
+
+/// The space of the names of what kernels call.
+pub(super) const CALLEES: u32 = 1;
 
 /// Flags of every access: generated addresses are valid, alignment is not promised.
 pub(super) fn flags() -> MemFlagsData {
@@ -54,15 +59,16 @@ pub(super) fn flags() -> MemFlagsData {
 }
 
 impl<'a> Emitter<'a> {
-    /// Emits the whole function: a loop over tiles, each going through the stages.
+    /// Emits the whole function: a loop over tiles, each going through the stages. What it calls comes back, in the order
+    /// of the names' numbers.
     pub fn emit(
         mut b: FunctionBuilder<'a>,
         plan: &'a Plan,
         kernel: &'a Kernel,
-        wide: &super::wide::Functions,
+        wide: &[Option<super::wide::Wide>],
         options: &CompileOptions,
         frontend: TargetFrontendConfig,
-    ) {
+    ) -> Vec<Callee> {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
@@ -71,8 +77,7 @@ impl<'a> Emitter<'a> {
             unreachable!("the signature of a kernel has six parameters")
         };
         let mut buffers = FxHashMap::default();
-        let step = Step::Kernel(kernel.clone());
-        for id in step.buffers() {
+        for id in kernel.buffers() {
             let pointer = b.ins().load(I64, flags().with_readonly(), table, (id.0 * 8) as i32);
             buffers.insert(id, pointer);
         }
@@ -93,6 +98,7 @@ impl<'a> Emitter<'a> {
             panel: zero,
             indices: FxHashMap::default(),
             ahead: super::stage::traffic(kernel),
+            callees: Vec::new(),
         };
         emitter.between(begin, end, &mut |e, tile| {
             e.first_panel = e.b.ins().imul_imm_s(tile, kernel.tile_panels as i64);
@@ -100,20 +106,34 @@ impl<'a> Emitter<'a> {
             let rest = e.b.ins().isub(all, e.first_panel);
             let full = e.b.ins().iconst(I64, kernel.tile_panels as i64);
             e.panel_count = e.b.ins().smin(rest, full);
-            for (stage, wide) in kernel.stages.iter().zip(wide) {
+            for (number, (stage, wide)) in kernel.stages.iter().zip(wide).enumerate() {
                 match wide {
-                    Some((code, address)) => super::wide::call(e, stage, code, *address),
+                    Some(code) => super::wide::call(e, stage, code, number),
                     None => e.stage(stage),
                 }
             }
         });
         if kernel.stages.iter().any(|stage| matches!(stage, Stage::Stream { .. })) {
-            let settle = emitter.micro.settle as usize;
-            super::library::call(&mut emitter, settle, &[]);
+            super::library::call(&mut emitter, Callee::Settle, &[]);
         }
         emitter.b.ins().return_(&[]);
         emitter.b.seal_all_blocks();
         emitter.b.finalize(frontend);
+        emitter.callees.into_iter().map(|(callee, _)| callee).collect()
+    }
+
+    /// A function that the kernel calls; `signature` is asked for once. Its number among all of them is its name.
+    pub fn callee(&mut self, callee: Callee, signature: impl FnOnce() -> Signature) -> FuncRef {
+        if let Some((_, known)) = self.callees.iter().find(|(other, _)| *other == callee) {
+            return *known;
+        }
+        let name = UserExternalName { namespace: CALLEES, index: self.callees.len() as u32 };
+        let name = ExternalName::user(self.b.func.declare_imported_user_function(name));
+        let signature = self.b.import_signature(signature());
+        let data = ExtFuncData { name, signature, colocated: false, patchable: false };
+        let function = self.b.import_function(data);
+        self.callees.push((callee, function));
+        function
     }
 
     /// Emits `body` for every index from `start` up to but not including `end`.

@@ -4,23 +4,140 @@ use super::emitter::Emitter;
 use crate::{graph::ScalarOp, plan::LANES, reference::elementary_function};
 use cranelift_codegen::{
     ir::{
-        AbiParam, InstBuilder, Signature, Value,
+        AbiParam, InstBuilder, Signature, Type, Value,
         types::{F64, I64},
     },
     isa::CallConv,
 };
+use std::fmt;
+use visage_kernels::{MicroKernels, PairKernels};
+
+/// The kernels that generated code calls.
+#[derive(Clone, Copy)]
+pub(super) struct Library {
+    pub micro: &'static MicroKernels,
+    pub pairs: &'static PairKernels,
+}
+
+/// A function outside of a kernel's code that the code calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Callee {
+    /// The micro-kernel for a strip of so many outputs.
+    Strip(usize),
+    /// The wide code of the n-th stage of the same kernel.
+    Stage(usize),
+    PackStrips,
+    TransposePanel,
+    LoadPanel,
+    StorePanel,
+    LoadWindow,
+    CopyStreaming,
+    Settle,
+    PrefetchRows,
+    PackPairs,
+    RoundPanel,
+    TurnPanel,
+    MultiplyPairs,
+    SortFloats,
+    SortDoubles,
+    SortIntegers,
+    SortFloatPositions,
+    SortDoublePositions,
+    SortIntegerPositions,
+    /// An elementary function of `f64`, by its number.
+    Elementary,
+}
+
+/// Those that are not one of many, with their names.
+const NAMES: [(Callee, &str); 19] = [
+    (Callee::PackStrips, "pack_strips"),
+    (Callee::TransposePanel, "transpose_panel"),
+    (Callee::LoadPanel, "load_panel"),
+    (Callee::StorePanel, "store_panel"),
+    (Callee::LoadWindow, "load_window"),
+    (Callee::CopyStreaming, "copy_streaming"),
+    (Callee::Settle, "settle"),
+    (Callee::PrefetchRows, "prefetch_rows"),
+    (Callee::PackPairs, "pack_pairs"),
+    (Callee::RoundPanel, "round_panel"),
+    (Callee::TurnPanel, "turn_panel"),
+    (Callee::MultiplyPairs, "multiply_pairs"),
+    (Callee::SortFloats, "sort_floats"),
+    (Callee::SortDoubles, "sort_doubles"),
+    (Callee::SortIntegers, "sort_integers"),
+    (Callee::SortFloatPositions, "sort_float_positions"),
+    (Callee::SortDoublePositions, "sort_double_positions"),
+    (Callee::SortIntegerPositions, "sort_integer_positions"),
+    (Callee::Elementary, "elementary"),
+];
+
+impl Callee {
+    /// Everything that is there for kernels to call, but for their own stages.
+    pub fn all(library: Library) -> impl Iterator<Item = Callee> {
+        NAMES.into_iter().map(|(callee, _)| callee).chain((1..=library.micro.max_strip).map(Callee::Strip))
+    }
+
+    /// The function called so.
+    pub fn named(name: &str) -> Option<Callee> {
+        let number = |prefix: &str| name.strip_prefix(prefix)?.parse().ok();
+        let listed = NAMES.iter().find(|(_, other)| *other == name).map(|(callee, _)| *callee);
+        listed.or_else(|| number("strip_").map(Callee::Strip)).or_else(|| number("stage_").map(Callee::Stage))
+    }
+
+    /// Where it is in this process; a stage is part of its kernel, and nowhere before that is.
+    pub fn address(self, Library { micro, pairs }: Library) -> Option<*const u8> {
+        type Elementary = extern "C" fn(u64, f64, f64) -> f64;
+        Some(match self {
+            Callee::Stage(_) => return None,
+            Callee::Strip(height) => *micro.strips.get(height.checked_sub(1)?)? as *const u8,
+            Callee::PackStrips => micro.pack_strips as *const u8,
+            Callee::TransposePanel => micro.transpose_panel as *const u8,
+            Callee::LoadPanel => micro.load_panel as *const u8,
+            Callee::StorePanel => micro.store_panel as *const u8,
+            Callee::LoadWindow => micro.load_window as *const u8,
+            Callee::CopyStreaming => micro.copy_streaming as *const u8,
+            Callee::Settle => micro.settle as *const u8,
+            Callee::PrefetchRows => micro.prefetch_rows as *const u8,
+            Callee::PackPairs => pairs.pack as *const u8,
+            Callee::RoundPanel => pairs.round as *const u8,
+            Callee::TurnPanel => pairs.turn as *const u8,
+            Callee::MultiplyPairs => pairs.multiply as *const u8,
+            Callee::SortFloats => sort_floats as SortPanel as *const u8,
+            Callee::SortDoubles => sort_doubles as SortPanel as *const u8,
+            Callee::SortIntegers => sort_integers as SortPanel as *const u8,
+            Callee::SortFloatPositions => sort_float_positions as SortPanel as *const u8,
+            Callee::SortDoublePositions => sort_double_positions as SortPanel as *const u8,
+            Callee::SortIntegerPositions => sort_integer_positions as SortPanel as *const u8,
+            Callee::Elementary => elementary_value as Elementary as *const u8,
+        })
+    }
+}
+
+impl fmt::Display for Callee {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Callee::Strip(height) => write!(f, "strip_{height}"),
+            Callee::Stage(number) => write!(f, "stage_{number}"),
+            other => f.write_str(NAMES.iter().find(|(callee, _)| callee == other).map_or("", |(_, name)| name)),
+        }
+    }
+}
 
 /// Orders each of the 32 columns of a panel, `source[i · source_stride + lane]` for i in 0..count: values, or their
 /// positions.
-pub(super) type SortPanel = unsafe extern "C" fn(*const f32, isize, *mut f32, isize, usize);
+type SortPanel = unsafe extern "C" fn(*const f32, isize, *mut f32, isize, usize);
 
-/// Emits a call of a function that lives as long as the process; all arguments are 64-bit words.
-pub(super) fn call(e: &mut Emitter<'_>, function: usize, arguments: &[Value]) {
+fn signature(parameters: &[Type], results: &[Type]) -> Signature {
     let mut signature = Signature::new(CallConv::triple_default(&target_lexicon::Triple::host()));
-    signature.params.extend(arguments.iter().map(|_| AbiParam::new(I64)));
-    let signature = e.b.import_signature(signature);
-    let address = e.b.ins().iconst(I64, function as i64);
-    e.b.ins().call_indirect(signature, address, arguments);
+    signature.params.extend(parameters.iter().map(|ty| AbiParam::new(*ty)));
+    signature.returns.extend(results.iter().map(|ty| AbiParam::new(*ty)));
+    signature
+}
+
+/// Emits a call; all arguments are 64-bit words.
+pub(super) fn call(e: &mut Emitter<'_>, callee: Callee, arguments: &[Value]) {
+    let function = e.callee(callee, || signature(&vec![I64; arguments.len()], &[]));
+    e.b.ins().call(function, arguments);
 }
 
 /// The functions that `kernels::math` computes in `f32`. In `f64` they are those of the reference evaluator, called lane
@@ -40,15 +157,10 @@ extern "C" fn elementary_value(number: u64, x: f64, y: f64) -> f64 {
 pub(super) fn elementary(e: &mut Emitter<'_>, op: ScalarOp, operands: &[Value]) -> Value {
     let number = ELEMENTARY.iter().position(|other| *other == op);
     let number = number.unwrap_or_else(|| unreachable!("`{}` is not an elementary function", op.name()));
-    let mut signature = Signature::new(CallConv::triple_default(&target_lexicon::Triple::host()));
-    signature.params.extend([I64, F64, F64].map(AbiParam::new));
-    signature.returns.push(AbiParam::new(F64));
-    let signature = e.b.import_signature(signature);
-    let function: extern "C" fn(u64, f64, f64) -> f64 = elementary_value;
-    let address = e.word(function as usize);
+    let function = e.callee(Callee::Elementary, || signature(&[I64, F64, F64], &[F64]));
     let number = e.word(number);
     let (x, y) = (operands[0], operands[operands.len() - 1]);
-    let call = e.b.ins().call_indirect(signature, address, &[number, x, y]);
+    let call = e.b.ins().call(function, &[number, x, y]);
     e.b.inst_results(call)[0]
 }
 
@@ -104,7 +216,7 @@ macro_rules! sorter {
         ///
         /// # Safety
         /// See [`columns`].
-        pub(super) unsafe extern "C" fn $name(
+        unsafe extern "C" fn $name(
             source: *const f32,
             source_stride: isize,
             target: *mut f32,
@@ -124,3 +236,27 @@ sorter!(sort_integers, i32, i32, ascending);
 sorter!(sort_float_positions, f32, i32, ascending_positions);
 sorter!(sort_double_positions, f64, i32, ascending_positions);
 sorter!(sort_integer_positions, i32, i32, ascending_positions);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use visage_kernels::{Isa, Unit, micro_kernels, pair_kernels};
+
+    #[test]
+    fn a_name_means_the_function_that_is_called_so() {
+        for isa in Isa::available() {
+            let micro = micro_kernels(isa);
+            let library = Library { micro, pairs: pair_kernels(Unit::Portable) };
+            for callee in Callee::all(library) {
+                assert_eq!(Callee::named(&callee.to_string()), Some(callee));
+                assert!(callee.address(library).is_some(), "{callee}");
+            }
+            assert_eq!(Callee::Strip(0).address(library), None);
+            assert_eq!(Callee::Strip(micro.max_strip + 1).address(library), None);
+        }
+        assert_eq!(Callee::named("stage_3"), Some(Callee::Stage(3)));
+        for unknown in ["", "strip_", "strip_x", "stage", "settle "] {
+            assert_eq!(Callee::named(unknown), None, "{unknown:?}");
+        }
+    }
+}

@@ -5,6 +5,9 @@
 //! or, with [`Contraction::Cranelift`], are generated too: the mode that the fast one is tested
 //! against, and the one for machines without a micro-kernel.
 //!
+//! Code refers to what it calls by name, so a kernel's code can be kept in a [`CodeStore`] under a [hash](CodeKey) of all
+//! that it depends on.
+//!
 //! A [`Compiled`] program is functions and a memory plan. Who provides memory and threads is not
 //! known here.
 
@@ -13,14 +16,17 @@ mod emitter;
 mod expression;
 mod lanes;
 mod library;
+mod object;
 mod pairs;
 mod quad;
 mod random;
 mod scalar;
 mod stage;
+mod store;
 mod wide;
 
-pub use wide::{Refusal, refusals};
+pub use store::{CodeKey, CodeStore};
+pub use wide::{Refusal, Refused, refusals};
 
 use crate::plan::{Kernel, Plan, Step};
 use cranelift_codegen::{
@@ -30,10 +36,12 @@ use cranelift_codegen::{
     settings::{self, Configurable},
 };
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module};
+use cranelift_jit::JITModule;
 use emitter::Emitter;
+use library::{Callee, Library};
+use object::{Loader, Object, with_names};
 use rayon::prelude::*;
+use store::Keys;
 use thiserror::Error;
 use visage_kernels::{Isa, MicroKernels, PairKernels, Unit, micro_kernels, pair_kernels};
 
@@ -83,6 +91,11 @@ pub struct CompileOptions {
 }
 
 impl CompileOptions {
+    /// What generated code calls.
+    fn library(&self) -> Library {
+        Library { micro: micro_kernels(self.isa), pairs: self.pairs() }
+    }
+
     /// The kernels for pairs of bf16. Generated contractions take pairs as the portable ones do.
     fn pairs(&self) -> &'static PairKernels {
         pair_kernels(match self.contraction {
@@ -120,6 +133,15 @@ pub enum CompileError {
 /// memory; the random key is the seed and the step, folded to 32 bits each.
 pub type KernelFunction = unsafe extern "C" fn(*const *mut u8, *mut f32, usize, usize, usize, *const u32);
 
+/// How many kernels a compilation had, and how many of them it found in a [`CodeStore`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reuse {
+    /// All of them.
+    pub kernels: usize,
+    /// Those that were not compiled again.
+    pub reused: usize,
+}
+
 /// A plan with the machine code of its kernels.
 pub struct Compiled {
     /// The plan.
@@ -128,6 +150,8 @@ pub struct Compiled {
     pub micro: &'static MicroKernels,
     /// The kernels that weights packed as pairs are laid out for.
     pub pairs: &'static PairKernels,
+    /// What was compiled and what was there before.
+    pub reuse: Reuse,
     /// One function a kernel step, in order of the plan's steps.
     functions: Vec<Option<KernelFunction>>,
     /// Owns the machine code.
@@ -180,50 +204,54 @@ fn wide_stages(kernel: &Kernel, options: &CompileOptions) -> Vec<Option<wide::Wi
     }
 }
 
-/// The wide code as a text refers to it: by the stage's number instead of an address.
-fn numbered(kernel: &Kernel, options: &CompileOptions) -> wide::Functions {
-    let stages = wide_stages(kernel, options).into_iter().enumerate();
-    stages.map(|(i, stage)| stage.map(|stage| (stage, i))).collect()
-}
-
+/// A kernel's function, and what it calls, by the numbers of names.
 fn function(
     plan: &Plan,
     kernel: &Kernel,
-    wide: &wide::Functions,
+    wide: &[Option<wide::Wide>],
     isa: &dyn TargetIsa,
     options: &CompileOptions,
-) -> Function {
+) -> (Function, Vec<Callee>) {
     let mut function = Function::with_name_signature(UserFuncName::default(), signature());
     let mut context = FunctionBuilderContext::new();
     let builder = FunctionBuilder::new(&mut function, &mut context);
-    Emitter::emit(builder, plan, kernel, wide, options, isa.frontend_config());
-    function
+    let callees = Emitter::emit(builder, plan, kernel, wide, options, isa.frontend_config());
+    (function, callees)
 }
 
-/// The kernels of a plan as Cranelift text.
+fn kernels(plan: &Plan) -> impl Iterator<Item = (usize, &Kernel)> {
+    plan.steps.iter().enumerate().filter_map(|(i, step)| match step {
+        Step::Kernel(kernel) => Some((i, kernel)),
+        _ => None,
+    })
+}
+
+/// The kernels of a plan as Cranelift text. What they call stands by its name, so that the text is the same in every
+/// process.
 pub fn clif(plan: &Plan, options: &CompileOptions) -> Result<String, CompileError> {
     let isa = host_isa()?;
-    let kernels = plan.steps.iter().filter_map(|step| match step {
-        Step::Kernel(kernel) => Some(kernel),
-        _ => None,
-    });
-    let text = |kernel: &Kernel| function(plan, kernel, &numbered(kernel, options), &*isa, options);
-    Ok(kernels.map(|kernel| format!("; {}\n{}\n", kernel.name, text(kernel))).collect())
+    let text = |(_, kernel): (usize, &Kernel)| {
+        let (function, callees) = function(plan, kernel, &wide_stages(kernel, options), &*isa, options);
+        let listing = with_names(&function.to_string(), &format!("u{}:", emitter::CALLEES), &callees);
+        format!("; {}\n{listing}\n", kernel.name)
+    };
+    Ok(kernels(plan).map(text).collect())
 }
 
-/// The kernels of a plan as the assembly of this machine.
+/// The kernels of a plan as the assembly of this machine, the same in every process.
 pub fn assembly(plan: &Plan, options: &CompileOptions) -> Result<String, CompileError> {
     let isa = host_isa()?;
     let mut text = String::new();
-    for step in &plan.steps {
-        if let Step::Kernel(kernel) = step {
-            let wide = numbered(kernel, options);
-            let mut context = Context::for_function(function(plan, kernel, &wide, &*isa, options));
-            context.set_disasm(true);
-            let code =
-                context.compile(&*isa, &mut Default::default()).map_err(|error| refused(kernel, &error.inner))?;
-            text += &format!("; {}\n{}\n", kernel.name, code.vcode.as_deref().unwrap_or_default());
-            for (stage, number) in wide.iter().flatten() {
+    for (_, kernel) in kernels(plan) {
+        let wide = wide_stages(kernel, options);
+        let (function, callees) = function(plan, kernel, &wide, &*isa, options);
+        let mut context = Context::for_function(function);
+        context.set_disasm(true);
+        let code = context.compile(&*isa, &mut Default::default()).map_err(|error| refused(kernel, &error.inner))?;
+        let listing = with_names(code.vcode.as_deref().unwrap_or_default(), "userextname", &callees);
+        text += &format!("; {}\n{listing}\n", kernel.name);
+        for (number, stage) in wide.iter().enumerate() {
+            if let Some(stage) = stage {
                 text += &format!("; {}, stage {number}, at 512 bits\n{}\n", kernel.name, stage.listing());
             }
         }
@@ -235,80 +263,52 @@ fn refused(kernel: &Kernel, error: &impl ToString) -> CompileError {
     CompileError::Kernel { kernel: kernel.name.clone(), problem: error.to_string() }
 }
 
-/// Makes wide code executable: kernels call it by its address.
-fn placed(
-    module: &mut JITModule,
-    kernels: &[(usize, &Kernel)],
-    stages: Vec<Vec<Option<wide::Wide>>>,
-) -> Result<Vec<wide::Functions>, CompileError> {
-    let mut signature = Signature::new(CallConv::triple_default(&target_lexicon::Triple::host()));
-    signature.params.push(AbiParam::new(I64));
-    let mut defined = Vec::new();
-    for ((i, kernel), stages) in kernels.iter().zip(stages) {
-        let define = |(number, stage): (usize, Option<wide::Wide>)| {
-            let Some(stage) = stage else { return Ok(None) };
-            let name = format!("kernel{i}.stage{number}");
-            let id = module.declare_function(&name, Linkage::Export, &signature);
-            let id = id.map_err(|error| refused(kernel, &error))?;
-            let placed = module.define_function_bytes(id, 64, stage.bytes(), &[]);
-            placed.map_err(|error| refused(kernel, &error))?;
-            Ok(Some((stage, id)))
-        };
-        let stages: Result<Vec<_>, CompileError> = stages.into_iter().enumerate().map(define).collect();
-        defined.push(stages?);
-    }
-    if defined.iter().flatten().any(Option::is_some) {
-        module.finalize_definitions().map_err(|error| CompileError::Memory(error.to_string()))?;
-    }
-    let address = |(stage, id)| (stage, module.get_finalized_function(id) as usize);
-    Ok(defined.into_iter().map(|stages| stages.into_iter().map(|stage| stage.map(address)).collect()).collect())
+/// The machine code of a kernel.
+fn object(plan: &Plan, kernel: &Kernel, isa: &dyn TargetIsa, options: &CompileOptions) -> Result<Object, CompileError> {
+    let wide = wide_stages(kernel, options);
+    let (function, callees) = function(plan, kernel, &wide, isa, options);
+    let mut context = Context::for_function(function);
+    context.compile(isa, &mut Default::default()).map_err(|error| refused(kernel, &error.inner))?;
+    let stages = wide.iter().enumerate();
+    let stages = stages.filter_map(|(number, stage)| Some((number, stage.as_ref()?.bytes().to_vec())));
+    let code = context.compiled_code().ok_or_else(|| refused(kernel, &"there is no code"))?;
+    Object::new(code, &context.func, &callees, stages.collect()).map_err(|problem| refused(kernel, &problem))
 }
 
-/// Compiles every kernel of a plan, in parallel.
-pub fn compile(plan: Plan, options: &CompileOptions) -> Result<Compiled, CompileError> {
+/// Compiles every kernel of a plan, in parallel. Kernels whose code is in the store are not compiled again, others are
+/// kept there.
+pub fn compile(plan: Plan, options: &CompileOptions, store: Option<&dyn CodeStore>) -> Result<Compiled, CompileError> {
     let isa = host_isa()?;
-    let kernels: Vec<(usize, &Kernel)> = plan
-        .steps
-        .iter()
-        .enumerate()
-        .filter_map(|(i, step)| match step {
-            Step::Kernel(kernel) => Some((i, kernel)),
-            _ => None,
-        })
-        .collect();
-    let mut module = JITModule::new(JITBuilder::with_isa(isa.clone(), cranelift_module::default_libcall_names()));
-    let stages = kernels.par_iter().map(|(_, kernel)| wide_stages(kernel, options)).collect();
-    let wide = placed(&mut module, &kernels, stages)?;
-    let compiled: Vec<(usize, String, Context)> = kernels
+    let library = options.library();
+    let keys = Keys::new(&*isa, options);
+    let kernels: Vec<(usize, &Kernel)> = kernels(&plan).collect();
+    let objects: Vec<(Object, bool)> = kernels
         .par_iter()
-        .zip(&wide)
-        .map(|((i, kernel), wide)| {
-            let mut context = Context::for_function(function(&plan, kernel, wide, &*isa, options));
-            context.compile(&*isa, &mut Default::default()).map_err(|error| refused(kernel, &error.inner))?;
-            Ok((*i, kernel.name.clone(), context))
+        .map(|(_, kernel)| {
+            let stored = store.map(|store| (store, keys.of(&plan, kernel)));
+            let kept = stored.and_then(|(store, key)| Object::read(&store.load(&key)?, library));
+            if let Some(object) = kept {
+                return Ok((object, true));
+            }
+            let object = object(&plan, kernel, &*isa, options)?;
+            if let Some((store, key)) = stored {
+                store.keep(&key, &object.written());
+            }
+            Ok((object, false))
         })
         .collect::<Result<_, CompileError>>()?;
-    let mut defined = Vec::new();
-    for (i, name, context) in compiled {
-        let failed = |error: cranelift_module::ModuleError| CompileError::Kernel {
-            kernel: name.clone(),
-            problem: error.to_string(),
-        };
-        let id = module.declare_function(&format!("kernel{i}"), Linkage::Export, &signature()).map_err(failed)?;
-        let code = context.compiled_code().map(|code| {
-            let alignment = u64::from(code.buffer.alignment);
-            (alignment, code.code_buffer().to_vec())
-        });
-        let (alignment, bytes) = code.unwrap_or_default();
-        module.define_function_bytes(id, alignment, &bytes, &[]).map_err(failed)?;
-        defined.push((i, id));
+    let mut loader = Loader::new(isa, library);
+    let mut places = Vec::new();
+    for ((i, kernel), (object, _)) in kernels.iter().zip(&objects) {
+        places.push((*i, loader.add(*i, object).map_err(|error| refused(kernel, &error))?));
     }
-    module.finalize_definitions().map_err(|error| CompileError::Memory(error.to_string()))?;
+    let module = loader.finish().map_err(|error| CompileError::Memory(error.to_string()))?;
     let mut functions = vec![None; plan.steps.len()];
-    for (i, id) in defined {
-        let address = module.get_finalized_function(id);
+    for (i, place) in &places {
+        let address = module.get_finalized_function(*place);
         // SAFETY: the code was generated with the signature of `KernelFunction`.
-        functions[i] = Some(unsafe { std::mem::transmute::<*const u8, KernelFunction>(address) });
+        functions[*i] = Some(unsafe { std::mem::transmute::<*const u8, KernelFunction>(address) });
     }
-    Ok(Compiled { plan, micro: micro_kernels(options.isa), pairs: options.pairs(), functions, module: Some(module) })
+    let reuse = Reuse { kernels: objects.len(), reused: objects.iter().filter(|(_, reused)| *reused).count() };
+    Ok(Compiled { plan, micro: library.micro, pairs: library.pairs, reuse, functions, module: Some(module) })
 }

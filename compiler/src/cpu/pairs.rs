@@ -5,7 +5,7 @@ use super::{
     Contraction,
     contraction::{Factors, Geometry, generated, loops_of, number},
     emitter::Emitter,
-    library,
+    library::{self, Callee},
 };
 use crate::plan::{Access, BufferId, LANES, Loop, Precision, Source, Window};
 use cranelift_codegen::ir::{
@@ -52,8 +52,7 @@ pub(super) fn rows(
                 let distance = e.b.ins().imul_imm_s(e.panel, (depth * LANES * 4) as i64);
                 let to = e.b.ins().iadd(rounded, distance);
                 let (count, stride) = (e.word(block), e.word(x_stride));
-                let round = e.pairs.round as usize;
-                library::call(e, round, &[count, from, stride, to]);
+                library::call(e, Callee::RoundPanel, &[count, from, stride, to]);
             });
             let at = number(e, &outer);
             let offset = e.b.ins().imul_imm_s(at, depth as i64);
@@ -97,8 +96,7 @@ pub(super) fn accumulate(
             let offset = e.b.ins().imul_imm_s(e.panel, BLOCK as i64);
             let from = e.address(g);
             let (outputs, stride, unit, capacity) = (e.word(n), e.word(g_stride), e.word(1), e.word(capacity));
-            let pack = e.pairs.pack as usize;
-            library::call(e, pack, &[outputs, valid, from, stride, unit, strips, capacity, offset]);
+            library::call(e, Callee::PackPairs, &[outputs, valid, from, stride, unit, strips, capacity, offset]);
         });
         e.nest(&outer, &mut |e| {
             e.panels(&mut |e| {
@@ -109,8 +107,7 @@ pub(super) fn accumulate(
                 let row = e.b.ins().imul_imm_s(e.panel, (BLOCK * LANES * 4) as i64);
                 let to = e.b.ins().iadd(turned, row);
                 let (features, stride, to_stride) = (e.word(block), e.word(x_stride), e.word(LANES * capacity));
-                let turn = e.pairs.turn as usize;
-                library::call(e, turn, &[features, valid, from, stride, to, to_stride]);
+                library::call(e, Callee::TurnPanel, &[features, valid, from, stride, to, to_stride]);
             });
             let at = number(e, &[loops, &outer].concat());
             let distance = e.b.ins().imul_imm_s(at, (n * block.next_multiple_of(LANES) * 4) as i64);
@@ -191,8 +188,7 @@ impl Call {
             e.b.ins().stack_store(I64, first, self.slot, offset_of!(Product, first) as i32);
             e.b.ins().stack_store(I64, end, self.slot, offset_of!(Product, end) as i32);
             let product = e.b.ins().stack_addr(I64, self.slot, 0);
-            let multiply = e.pairs.multiply as usize;
-            library::call(e, multiply, &[product]);
+            library::call(e, Callee::MultiplyPairs, &[product]);
             super::stage::prefetch(e, ahead, part, parts);
         }
     }

@@ -4,7 +4,7 @@ use super::{
     contraction::Factors,
     emitter::{Emitter, GROUPS, WIDTH, flags},
     expression::{addressed, analyse, collapse},
-    library,
+    library::{self, Callee},
     quad::{self, Held, Quad, combined, selected},
 };
 use crate::{
@@ -33,8 +33,7 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
             let distance = e.b.ins().imul_imm_s(e.first_panel, (panel * 4) as i64);
             let to = e.b.ins().iadd(start, distance);
             let count = e.b.ins().imul_imm_s(e.panel_count, *panel as i64);
-            let function = e.micro.copy_streaming as usize;
-            library::call(e, function, &[count, from, to]);
+            library::call(e, Callee::CopyStreaming, &[count, from, to]);
         }
         Stage::Fill { target, loops, value, dtype } => fill(e, target, loops, (*value, *dtype)),
         Stage::Map { loops, body, stores } => map(e, loops, body, stores),
@@ -182,8 +181,7 @@ pub(super) fn prefetch(e: &mut Emitter<'_>, traffic: &[Traffic], part: usize, pa
         let start = e.b.ins().iadd_imm_s(start, distance as i64 + entry.offset as i64 * 4);
         let (count, features, stride) = (e.word(end - first), e.word(entry.features), e.word(entry.stride));
         let writes = e.word(usize::from(entry.writes));
-        let function = e.micro.prefetch_rows as usize;
-        library::call(e, function, &[count, features, start, stride, writes]);
+        library::call(e, Callee::PrefetchRows, &[count, features, start, stride, writes]);
     }
 }
 
@@ -204,8 +202,7 @@ fn load(
             let from = e.b.ins().iadd(start, distance);
             let to = e.address(target);
             let (features, stride, to_stride) = (e.word(features), e.word(stride), e.word(LANES));
-            let function = e.micro.load_panel as usize;
-            library::call(e, function, &[rows, features, from, stride, to, to_stride]);
+            library::call(e, Callee::LoadPanel, &[rows, features, from, stride, to, to_stride]);
         });
     }
     if let Some(stride) = side_by_side(e, source, row_strides) {
@@ -323,8 +320,7 @@ fn save(
             let to = e.b.ins().iadd(start, distance);
             let from = e.address(source);
             let (features, stride, from_stride) = (e.word(features), e.word(stride), e.word(LANES));
-            let function = e.micro.store_panel as usize;
-            library::call(e, function, &[rows, features, from, from_stride, to, stride]);
+            library::call(e, Callee::StorePanel, &[rows, features, from, from_stride, to, stride]);
         });
     }
     if let Some(unit) = side_by_side(e, target, row_strides) {
@@ -538,13 +534,13 @@ fn sort(
     positions: bool,
     dtype: DType,
 ) {
-    let order: library::SortPanel = match (dtype, positions) {
-        (DType::F64, false) => library::sort_doubles,
-        (DType::F64, true) => library::sort_double_positions,
-        (DType::F32, false) => library::sort_floats,
-        (DType::F32, true) => library::sort_float_positions,
-        (_, false) => library::sort_integers,
-        (_, true) => library::sort_integer_positions,
+    let order = match (dtype, positions) {
+        (DType::F64, false) => Callee::SortDoubles,
+        (DType::F64, true) => Callee::SortDoublePositions,
+        (DType::F32, false) => Callee::SortFloats,
+        (DType::F32, true) => Callee::SortFloatPositions,
+        (_, false) => Callee::SortIntegers,
+        (_, true) => Callee::SortIntegerPositions,
     };
     let result = if positions { DType::I32 } else { dtype };
     let (source_stride, target_stride) = (source.stride(axis), target.stride(axis));
@@ -554,7 +550,7 @@ fn sort(
             let from_stride = e.b.ins().iconst(I64, (source_stride / words(dtype) as isize) as i64);
             let to_stride = e.b.ins().iconst(I64, (target_stride / words(result) as isize) as i64);
             let count = e.b.ins().iconst(I64, size as i64);
-            library::call(e, order as usize, &[from, from_stride, to, to_stride, count]);
+            library::call(e, order, &[from, from_stride, to, to_stride, count]);
         });
     });
 }

@@ -126,6 +126,11 @@ impl Graph {
         self.nodes[node].label = Some(label.into());
     }
 
+    /// Notes what a value is, unless that is known.
+    pub fn set_label_if_none(&mut self, node: NodeId, label: &str) {
+        self.nodes[node].label.get_or_insert_with(|| label.into());
+    }
+
     /// Makes a node an output under `name`, replacing an earlier output of that name.
     pub fn set_output(&mut self, name: &str, node: NodeId) {
         self.outputs.insert(name.to_owned(), node);

@@ -65,6 +65,7 @@ pub fn svg(plan: &Plan) -> String {
         bytes(plan.arena_bytes)
     );
     label(&mut text, "name", MARGIN, MARGIN + LINE, &summary);
+    legend(&mut text);
     text.push_str(&values);
     for step in &steps {
         draw(&mut text, step);
@@ -74,6 +75,31 @@ pub fn svg(plan: &Plan) -> String {
     }
     text.push_str("</svg>\n");
     text
+}
+
+/// What the colours of the marks say.
+const LEGEND: [(&str, &str); 6] = [
+    ("contract", "contraction"),
+    ("map", "map"),
+    ("total", "reduction or scan"),
+    ("sum", "sum over rows"),
+    ("move", "copy"),
+    ("order", "sort or scatter"),
+];
+
+/// A line below the summary.
+fn legend(text: &mut String) {
+    let mut x = MARGIN;
+    for (class, words) in LEGEND {
+        mark(text, class, x, MARGIN + LINE + 6);
+        label(text, "quiet", x + 14, MARGIN + 2 * LINE, words);
+        x += 30 + 8 * words.len();
+    }
+}
+
+/// A square before a line of text.
+fn mark(text: &mut String, class: &str, x: usize, y: usize) {
+    let _ = writeln!(text, "<rect class=\"{class}\" x=\"{x}\" y=\"{y}\" width=\"9\" height=\"9\" rx=\"2\"/>");
 }
 
 fn draw(text: &mut String, step: &Drawn) {
@@ -91,11 +117,7 @@ fn draw(text: &mut String, step: &Drawn) {
         match line.class {
             "name" | "quiet" => label(text, line.class, x, y + LINE - 4, &line.text),
             class => {
-                let _ = writeln!(
-                    text,
-                    "<rect class=\"{class}\" x=\"{x}\" y=\"{}\" width=\"9\" height=\"9\" rx=\"2\"/>",
-                    y + 3
-                );
+                mark(text, class, x, y + 3);
                 label(text, "", x + 16, y + LINE - 4, &line.text);
             }
         }
@@ -132,6 +154,10 @@ fn escaped(words: &str) -> String {
     words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
 fn bytes(count: usize) -> String {
     match count {
         0..1024 => format!("{count} B"),
@@ -165,9 +191,9 @@ fn kernel_lines(plan: &Plan, kernel: &Kernel) -> Vec<Line> {
         Line {
             class: "quiet",
             text: format!(
-                "{} tiles of {} panels, {} of tile memory{chunks}{work}",
-                kernel.tile_count(),
-                kernel.tile_panels,
+                "{} of {}, {} of tile memory{chunks}{work}",
+                counted(kernel.tile_count(), "tile"),
+                counted(kernel.tile_panels, "panel"),
                 bytes(kernel.scratch * 4)
             ),
         },
@@ -185,10 +211,7 @@ fn stage_line(plan: &Plan, stage: &Stage) -> Line {
             loops.iter().map(|(axis, size)| format!("{axis}={size}")).collect::<Vec<_>>().join(" ")
         ),
     };
-    let count = |body: &super::Expression| match body.operations() {
-        1 => "1 operation".to_owned(),
-        count => format!("{count} operations"),
-    };
+    let count = |body: &super::Expression| counted(body.operations(), "operation");
     let (class, text) = match stage {
         Stage::Load { source, loops, .. } => ("move", format!("load {}{}", name(source), over(loops))),
         Stage::Save { target, loops, .. } => ("move", format!("save {}{}", name(target), over(loops))),

@@ -1,6 +1,6 @@
 //! What a stage touches: its accesses, its stored values.
 
-use super::{Access, BufferId, Expression, Source, Stage, Step, Term, Window, access::Names};
+use super::{Access, BufferId, Expression, Kernel, Source, Stage, Step, Term, Window, access::Names};
 
 impl Expression {
     fn accesses(&self) -> impl Iterator<Item = &Access> {
@@ -109,14 +109,19 @@ impl Step {
     pub fn buffers(&self) -> Vec<BufferId> {
         match self {
             Step::Pack { source, target, .. } | Step::Combine { source, target, .. } => vec![*source, *target],
-            Step::Kernel(kernel) => {
-                let mut buffers: Vec<BufferId> =
-                    kernel.stages.iter().flat_map(Stage::sources).filter_map(Source::buffer).collect();
-                buffers.sort_unstable();
-                buffers.dedup();
-                buffers
-            }
+            Step::Kernel(kernel) => kernel.buffers(),
         }
+    }
+}
+
+impl Kernel {
+    /// Every stored value that a stage reads or writes.
+    pub fn buffers(&self) -> Vec<BufferId> {
+        let mut buffers: Vec<BufferId> =
+            self.stages.iter().flat_map(Stage::sources).filter_map(Source::buffer).collect();
+        buffers.sort_unstable();
+        buffers.dedup();
+        buffers
     }
 }
 

@@ -257,7 +257,10 @@ impl Draft {
         self.unreached = unread.into_iter().cloned().collect();
         for (name, gradient) in read.into_iter().zip(found) {
             match gradient {
-                Some(gradient) => drop(reached.insert(name.clone(), gradient)),
+                Some(gradient) => {
+                    self.graph.set_label_if_none(gradient, &format!("d/d {name}"));
+                    reached.insert(name.clone(), gradient);
+                }
                 None => self.unreached.push(name.clone()),
             }
         }
@@ -291,6 +294,7 @@ impl Draft {
     /// Makes a node the new value of a parameter or state.
     fn store(&mut self, name: &str, ty: &Type, value: NodeId) {
         let output = format!("new.{name}");
+        self.graph.set_label_if_none(value, &output);
         self.outputs.push((output.clone(), value));
         self.shapes.insert(output.clone(), ty.shape.clone());
         self.updates.insert(name.to_owned(), output);

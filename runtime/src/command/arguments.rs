@@ -1,5 +1,6 @@
 //! Arguments that several commands share.
 
+use crate::code_cache;
 use crate::executor::{Contraction, Device, ExecuteOptions, Maps, Precision};
 use clap::{
     Args,
@@ -60,6 +61,10 @@ pub struct DeviceArguments {
     /// Leave out a decision of the planner, to see what it is worth; may be repeated
     #[arg(long, value_name = "DECISION", value_delimiter = ',', value_parser = decisions(), help_heading = "Execution")]
     pub without: Vec<Decision>,
+
+    /// Where machine code is kept for the next time, or `off`; unless given, in the user's folder of caches
+    #[arg(long, value_name = "DIR", help_heading = "Execution")]
+    pub code_cache: Option<PathBuf>,
 }
 
 /// The planner's decisions by name.
@@ -80,6 +85,10 @@ impl DeviceArguments {
             maps: self.maps,
             precision: self.precision,
             without: self.without.iter().copied().collect(),
+            code_cache: match &self.code_cache {
+                None => code_cache::user_folder(),
+                Some(folder) => Some(folder.clone()).filter(|folder| folder.as_os_str() != "off"),
+            },
             ..ExecuteOptions::default()
         }
     }

@@ -23,6 +23,7 @@ use std::{
     time::Instant,
 };
 use visage_compiler::{
+    cpu::Reuse,
     graph::{DType, Distribution, Type},
     random::{RandomKey, draw},
     system::Program,
@@ -87,6 +88,8 @@ struct Variant {
     name: &'static str,
     precision: Precision,
     prepared: f64,
+    /// Kernels, and those that were in the code cache.
+    reuse: Reuse,
     memory: usize,
     executables: Vec<Executable>,
     seconds: Vec<f64>,
@@ -106,7 +109,7 @@ pub fn bench(arguments: &Arguments) -> Outcome {
         variants.push(Variant::prepare("fused", &programs, &options)?);
     }
     if !arguments.fused {
-        variants.push(Variant::prepare("unfused", &programs, &ExecuteOptions { fuse: false, ..options })?);
+        variants.push(Variant::prepare("unfused", &programs, &ExecuteOptions { fuse: false, ..options.clone() })?);
     }
     if rounds {
         let name = if options.fuse { "fused, f32" } else { "unfused, f32" };
@@ -242,7 +245,7 @@ fn record(
 /// Steps listed: the slowest ones.
 const LISTED: usize = 16;
 
-/// What each step took, as a share of the measured peak and of the measured bandwidth of a copy.
+/// What each step took and did, and the shares of the measured peak and of the measured bandwidth of a copy that this is.
 fn tell_steps(variant: &Variant, threads: Option<usize>) {
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let peak = 1e9
@@ -263,9 +266,9 @@ fn tell_steps(variant: &Variant, threads: Option<usize>) {
             step.name.clone(),
             time(step.seconds),
             share(step.seconds, total),
-            if step.flops > 0.0 { format!("{}/s", flops(work)) } else { String::new() },
+            if step.flops > 0.0 { flops(step.flops) } else { String::new() },
             if step.flops > 0.0 { share(work, peak) } else { String::new() },
-            format!("{}/s", bytes(traffic as u64)),
+            bytes(step.bytes as u64),
             share(traffic, bandwidth),
             bound(work / peak, traffic / bandwidth).to_owned(),
         ]);
@@ -294,14 +297,13 @@ impl Variant {
         let executables = programs.iter().map(|program| Executable::new(program, &IndexMap::new(), options));
         let executables = executables.collect::<Result<Vec<_>, _>>().failed()?;
         let memory = executables.iter().map(|executable| executable.memory().total()).max().unwrap_or(0);
-        Ok(Variant {
-            name,
-            precision: options.precision,
-            prepared: started.elapsed().as_secs_f64(),
-            memory,
-            executables,
-            seconds: Vec::new(),
-        })
+        let prepared = started.elapsed().as_secs_f64();
+        let reuse = executables.iter().map(Executable::reuse).fold(Reuse::default(), |all, one| Reuse {
+            kernels: all.kernels + one.kernels,
+            reused: all.reused + one.reused,
+        });
+        let precision = options.precision;
+        Ok(Variant { name, precision, prepared, reuse, memory, executables, seconds: Vec::new() })
     }
 
     fn median(&mut self) -> f64 {
@@ -317,7 +319,8 @@ impl Variant {
 
 fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant], distance: Option<&Distance>) {
     let work: f64 = programs.iter().map(|program| cost::of(program).contractions).sum();
-    let mut table = Table::new(&["variant", ">median", ">fastest", ">contractions", ">memory", ">compiled in"]);
+    let mut table =
+        Table::new(&["variant", ">median", ">fastest", ">contractions", ">memory", ">compiled in", ">from cache"]);
     let mut rows = Vec::new();
     for variant in variants {
         let median = variant.median();
@@ -329,6 +332,7 @@ fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant], d
             format!("{}/s", flops(work / median)),
             bytes(variant.memory as u64),
             time(variant.prepared),
+            format!("{} of {} kernels", variant.reuse.reused, variant.reuse.kernels),
         ]);
         rows.push(json!({
             "variant": variant.name,
@@ -336,6 +340,8 @@ fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant], d
             "fastest_seconds": fastest,
             "memory_bytes": variant.memory,
             "compile_seconds": variant.prepared,
+            "kernels": variant.reuse.kernels,
+            "kernels_from_cache": variant.reuse.reused,
         }));
     }
     if arguments.json {

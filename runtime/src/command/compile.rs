@@ -9,8 +9,8 @@ use super::{
 use crate::{executor::Precision, files::write_atomically};
 use std::{io::Write, path::PathBuf};
 use visage_compiler::{
-    cpu::{self, CompileOptions},
-    plan::{Decision, Fusion, PlanOptions, Target, plan_ordered, svg},
+    cpu::{self, CompileOptions, Refused},
+    plan::{Decision, Fusion, Plan, PlanOptions, Target, plan_ordered, svg},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -71,7 +71,7 @@ enum Emit {
     /// Operations on named axes
     #[default]
     Graph,
-    /// Kernels with their stages, and where values are stored
+    /// Kernels with their stages, where values are stored, and which stages use narrow vectors
     Plan,
     /// The same as a picture
     Svg,
@@ -121,8 +121,22 @@ fn lowered(program: &Program, emit: Emit, arguments: &Arguments) -> Outcome<Stri
         Emit::Clif => cpu::clif(&plan, &options).failed(),
         Emit::Asm => cpu::assembly(&plan, &options).failed(),
         Emit::Svg => Ok(svg(&plan)),
-        _ => Ok(plan.to_string()),
+        _ => Ok(format!("{plan}{}", narrow(&plan))),
     }
+}
+
+/// Which stages do without the machine's widest vectors, and why; nothing on a machine where that is all of them.
+fn narrow(plan: &Plan) -> String {
+    if cpu::Maps::detect() != cpu::Maps::Wide {
+        return String::new();
+    }
+    let refusals = cpu::refusals(plan);
+    let together = refusals.chunk_by(|one, next| one.kernel == next.kernel && one.why == next.why);
+    let line = |stages: &[Refused]| {
+        let numbers: Vec<String> = stages.iter().map(|refused| refused.stage.to_string()).collect();
+        format!("at 128 bits: {} in \"{}\", stage {}\n", stages[0].why, stages[0].kernel, numbers.join(", "))
+    };
+    together.map(line).collect()
 }
 
 /// The programs of a name: a task's or a loss's one, or those of a training step.

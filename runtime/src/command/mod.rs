@@ -61,8 +61,9 @@ Exit codes:
   130  stopped by Ctrl-C or a termination signal; training wrote a checkpoint first
 
 Environment:
-  RUST_LOG   what is logged, such as `debug` or `visage_runtime::training=trace`
-  NO_COLOR   no colours"
+  RUST_LOG         what is logged, such as `debug` or `visage_runtime::training=trace`
+  NO_COLOR         no colours
+  XDG_CACHE_HOME   where the folder visage/code for machine code is, ~/.cache unless set"
     )
 )]
 struct Cli {

@@ -10,7 +10,10 @@ mod memory;
 mod pack;
 
 use super::{Contraction, ExecuteError, ExecuteOptions, Maps};
-use crate::buffer::{Buffer, State};
+use crate::{
+    buffer::{Buffer, State},
+    code_cache::{self, CodeCache},
+};
 use crew::Crew;
 use indexmap::IndexMap;
 use memory::Lines;
@@ -23,7 +26,7 @@ use std::{
 };
 use visage_compiler::{
     axis::Shape,
-    cpu::{self, CompileOptions, Compiled},
+    cpu::{self, CodeStore, CompileOptions, Compiled, Reuse},
     graph::{DType, Type},
     plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, Target, pattern, words},
     random::RandomKey,
@@ -155,7 +158,13 @@ impl Cpu {
         let schedule = schedule(&plan);
         let crew = Crew::new(threads, schedule.len()).map_err(|error| device(&error))?;
         let compile_options = CompileOptions { contraction, maps, ..CompileOptions::default() };
-        let compiled = cpu::compile(plan, &compile_options).map_err(|error| device(&error))?;
+        let cache = options.code_cache.as_ref();
+        let cache = cache.and_then(|folder| CodeCache::open_if_possible(folder, code_cache::LIMIT));
+        let store = cache.as_ref().map(|cache| cache as &dyn CodeStore);
+        let compiled = cpu::compile(plan, &compile_options, store).map_err(|error| device(&error))?;
+        if let Some(cache) = cache.filter(|_| compiled.reuse.reused < compiled.reuse.kernels) {
+            cache.trim();
+        }
         let plan = &compiled.plan;
         let scratch = plan.steps.iter().map(|step| match step {
             Step::Kernel(kernel) => kernel.scratch,
@@ -181,6 +190,11 @@ impl Cpu {
             crew,
             compiled,
         })
+    }
+
+    /// How many kernels there are, and how many were in the code cache.
+    pub fn reuse(&self) -> Reuse {
+        self.compiled.reuse
     }
 
     /// Bytes of intermediate values at the peak.

@@ -247,7 +247,7 @@ impl<'a> Session<'a> {
         if let Some(path) = checkpoints::latest(self.folder.root()).map_err(FolderError::io(self.folder.root()))? {
             self.restore(&path)?;
         }
-        let (execute, kept) = (self.options.execute, self.kept);
+        let (execute, kept) = (self.options.execute.clone(), self.kept);
         let mut batches = self.prefetch();
         for round in self.round..=last {
             for (step, batches) in self.steps.iter_mut().zip(&mut batches) {

@@ -16,7 +16,7 @@ mod tape;
 use super::{
     emitter::{Emitter, GROUPS, WIDTH, flags},
     expression::{addressed, analyse, collapse},
-    library,
+    library::{self, Callee},
     scalar::{elementary, is_elementary},
     stage::{Partial, sums_by_panel},
 };
@@ -96,9 +96,6 @@ pub(super) struct Wide {
     pointers: Vec<Pointer>,
 }
 
-/// Functions of the stages of one kernel, with their addresses; none where a stage stays at 128 bits.
-pub(super) type Functions = Vec<Option<(Wide, usize)>>;
-
 impl Wide {
     /// The code and the constants behind it.
     pub fn bytes(&self) -> &[u8] {
@@ -122,18 +119,32 @@ impl Wide {
     }
 }
 
-/// The stages of a plan's kernels that stay at 128 bits: kernel, the stage's number, and why.
-pub fn refusals(plan: &Plan) -> Vec<(String, usize, Refusal)> {
+/// A stage that stays at 128 bits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The kernel's name.
+    pub kernel: String,
+    /// The stage's number in it, from 0.
+    pub stage: usize,
+    /// The reason.
+    pub why: Refusal,
+}
+
+/// The stages of a plan's kernels that stay at 128 bits, but for those that no code could be wider for.
+pub fn refusals(plan: &Plan) -> Vec<Refused> {
     let kernels = plan.steps.iter().filter_map(|step| match step {
         Step::Kernel(kernel) => Some(kernel),
         _ => None,
     });
     kernels
         .flat_map(|kernel| {
-            let refused = |(i, stage)| stage_code(kernel, stage).err().map(|refusal| (kernel.name.clone(), i, refusal));
+            let refused = |(number, stage): (usize, &Stage)| {
+                let why = stage_code(kernel, stage).err()?;
+                Some(Refused { kernel: kernel.name.clone(), stage: number, why })
+            };
             kernel.stages.iter().enumerate().filter_map(refused)
         })
-        .filter(|(.., refusal)| *refusal != Refusal::Stage)
+        .filter(|refused| refused.why != Refusal::Stage)
         .collect()
 }
 
@@ -616,9 +627,8 @@ fn cast(tape: &mut Tape, from: DType, to: DType, x: Value) -> Result<Value, Refu
     })
 }
 
-/// Emits a stage as a call for every panel, or for a sum over the panels of a tile as one; `address` is where its code
-/// lies.
-pub(super) fn call(e: &mut Emitter<'_>, stage: &Stage, wide: &Wide, address: usize) {
+/// Emits a stage as a call for every panel, or for a sum over the panels of a tile as one; `number` is the stage's.
+pub(super) fn call(e: &mut Emitter<'_>, stage: &Stage, wide: &Wide, number: usize) {
     let rows = wide.pointers.iter().filter(|pointer| matches!(pointer, Pointer::Rows(_) | Pointer::Lanes)).count();
     let slot = |e: &mut Emitter<'_>, bytes: usize| {
         e.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes.max(8) as u32, 4))
@@ -666,7 +676,7 @@ pub(super) fn call(e: &mut Emitter<'_>, stage: &Stage, wide: &Wide, address: usi
             e.b.ins().stack_store(I64, address, table, (i * 8) as i32);
         }
         let table = e.b.ins().stack_addr(I64, table, 0);
-        library::call(e, address, &[table]);
+        library::call(e, Callee::Stage(number), &[table]);
     };
     if wide.pointers.contains(&Pointer::Panels) {
         e.panel = e.word(0);

@@ -89,7 +89,9 @@ impl<'g> Planner<'g> {
     fn choose_recomputed(&mut self) {
         let graph = self.graph;
         let mut stored: FxHashSet<NodeId> = graph.outputs().map(|(_, node)| path(graph, node).base).collect();
-        let mut readers: FxHashMap<NodeId, Vec<(NodeId, Option<Vec<Axis>>)>> = FxHashMap::default();
+        // Readers in other kernels, with the rows as they name them where they compute lane by lane.
+        type Readers = Vec<(NodeId, Option<Vec<Axis>>)>;
+        let mut readers: FxHashMap<NodeId, Readers> = FxHashMap::default();
         for (cluster, entry) in self.clusters.clusters.iter().enumerate() {
             for reader in &entry.members {
                 for operand in graph.operands(*reader) {

@@ -233,7 +233,7 @@ fn random_graphs() {
         if contractions(&graph).0 > 0 {
             products += 1;
             let other = 1 + products % (ways.len() - 1);
-            check(&graph, &feeds, &[ways[0], ways[other]]);
+            check(&graph, &feeds, &[ways[0].clone(), ways[other].clone()]);
         }
     }
     println!("{products} of {cases} graphs have products in bf16");

@@ -302,7 +302,7 @@ pub fn compile(plan: Plan, options: &CompileOptions, store: Option<&dyn CodeStor
     for ((i, kernel), (object, _)) in kernels.iter().zip(&objects) {
         places.push((*i, loader.add(*i, object).map_err(|error| refused(kernel, &error))?));
     }
-    let module = loader.finish().map_err(|error| CompileError::Memory(error.to_string()))?;
+    let module = loader.finish().map_err(CompileError::Memory)?;
     let mut functions = vec![None; plan.steps.len()];
     for (i, place) in &places {
         let address = module.get_finalized_function(*place);

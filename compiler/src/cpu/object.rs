@@ -10,7 +10,7 @@ use cranelift_codegen::{
     isa::OwnedTargetIsa,
 };
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{FuncId, Linkage, Module, ModuleError, ModuleReloc, ModuleRelocTarget, default_libcall_names};
+use cranelift_module::{FuncId, Linkage, Module, ModuleReloc, ModuleRelocTarget, default_libcall_names};
 
 /// A kernel's code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -151,37 +151,43 @@ impl Loader {
     ///
     /// # Errors
     /// There is no memory for it.
-    pub fn add(&mut self, kernel: usize, object: &Object) -> Result<FuncId, ModuleError> {
-        let module = &mut self.0;
-        // Nothing is generated from the declarations: their signature does not matter.
-        let signature = module.make_signature();
+    pub fn add(&mut self, kernel: usize, object: &Object) -> Result<FuncId, String> {
+        let kernel = format!("kernel_{kernel}");
+        let in_kernel = |callee: Callee| format!("{kernel}.{callee}");
         for (number, bytes) in &object.stages {
-            let name = format!("kernel_{kernel}.{}", Callee::Stage(*number));
-            let stage = module.declare_function(&name, Linkage::Local, &signature)?;
-            module.define_function_bytes(stage, WIDE_ALIGNMENT, bytes, &[])?;
+            let stage = self.declare(&in_kernel(Callee::Stage(*number)), Linkage::Local)?;
+            self.define(stage, WIDE_ALIGNMENT, bytes, &[])?;
         }
-        let relocation = |call: &Call| {
-            let target = match call.callee {
-                stage @ Callee::Stage(_) => {
-                    module.declare_function(&format!("kernel_{kernel}.{stage}"), Linkage::Local, &signature)?
-                }
-                callee => module.declare_function(&callee.to_string(), Linkage::Import, &signature)?,
+        let mut relocations = Vec::with_capacity(object.calls.len());
+        for Call { offset, callee } in &object.calls {
+            let target = match callee {
+                Callee::Stage(_) => self.declare(&in_kernel(*callee), Linkage::Local)?,
+                callee => self.declare(&callee.to_string(), Linkage::Import)?,
             };
             let name = ModuleRelocTarget::from(target);
-            Ok(ModuleReloc { offset: call.offset, kind: Reloc::Abs8, name, addend: 0 })
-        };
-        let relocations = object.calls.iter().map(relocation).collect::<Result<Vec<_>, ModuleError>>()?;
-        let function = module.declare_function(&format!("kernel_{kernel}"), Linkage::Local, &signature)?;
-        module.define_function_bytes(function, object.alignment, &object.bytes, &relocations)?;
+            relocations.push(ModuleReloc { offset: *offset, kind: Reloc::Abs8, name, addend: 0 });
+        }
+        let function = self.declare(&kernel, Linkage::Local)?;
+        self.define(function, object.alignment, &object.bytes, &relocations)?;
         Ok(function)
+    }
+
+    /// A name; again, if it is known. Nothing is generated from the declaration, so its signature does not matter.
+    fn declare(&mut self, name: &str, linkage: Linkage) -> Result<FuncId, String> {
+        let signature = self.0.make_signature();
+        self.0.declare_function(name, linkage, &signature).map_err(|error| error.to_string())
+    }
+
+    fn define(&mut self, id: FuncId, alignment: u64, bytes: &[u8], calls: &[ModuleReloc]) -> Result<(), String> {
+        self.0.define_function_bytes(id, alignment, bytes, calls).map_err(|error| error.to_string())
     }
 
     /// Fills addresses in and makes the memory executable.
     ///
     /// # Errors
     /// The system refuses.
-    pub fn finish(mut self) -> Result<JITModule, ModuleError> {
-        self.0.finalize_definitions()?;
+    pub fn finish(mut self) -> Result<JITModule, String> {
+        self.0.finalize_definitions().map_err(|error| error.to_string())?;
         Ok(self.0)
     }
 }

@@ -53,7 +53,19 @@ impl Buffer {
     /// An array of zeros (of `false`).
     pub fn zeros(ty: Type) -> Buffer {
         let bytes = ty.shape.elements() * ty.dtype.bytes();
-        Buffer { ty, lines: vec![Line::zeroed(); bytes.div_ceil(64) + 4] }
+        // Memory that the system hands out is zero already.
+        Buffer { ty, lines: bytemuck::zeroed_vec(bytes.div_ceil(64) + 4) }
+    }
+
+    /// The memory, for a program to write its result to: at least 256 bytes past the end may be written, too.
+    pub(crate) fn pointer(&mut self) -> *mut u8 {
+        self.lines.as_mut_ptr().cast()
+    }
+
+    /// Makes what is past the end zeros again.
+    pub(crate) fn clear_room(&mut self) {
+        let end = self.len() * self.ty.dtype.bytes();
+        bytemuck::cast_slice_mut(&mut self.lines)[end..].fill(0_u8);
     }
 
     /// An `f32` array of these elements.

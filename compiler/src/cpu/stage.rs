@@ -121,7 +121,7 @@ fn matrix(
     tile: &Access,
 ) -> Option<(usize, usize)> {
     let mut feature = 1;
-    for ((axis, size), stride) in loops.iter().zip(strides).rev() {
+    for ((axis, size), stride) in loops.iter().zip(strides).rev().filter(|((_, size), _)| *size > 1) {
         if *stride != feature || tile.stride(*axis) != feature * LANES as isize {
             return None;
         }
@@ -129,7 +129,7 @@ fn matrix(
     }
     let mut row: Option<isize> = None;
     let mut inner = 1;
-    for ((_, size), (_, stride)) in kernel.rows.iter().zip(row_strides).rev() {
+    for ((_, size), (_, stride)) in kernel.rows.iter().zip(row_strides).rev().filter(|((_, size), _)| *size > 1) {
         let unit = *row.get_or_insert(*stride);
         if *stride != unit * inner {
             return None;

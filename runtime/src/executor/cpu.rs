@@ -250,7 +250,9 @@ impl Cpu {
         inputs: &IndexMap<String, Buffer>,
         key: RandomKey,
     ) -> Result<IndexMap<String, Buffer>, ExecuteError> {
-        let tables = self.tables(state, inputs)?;
+        let mut direct = self.direct_outputs(program, updates);
+        let places = direct.iter_mut().map(|(name, value)| (self.compiled.plan.outputs[name].buffer, value.pointer()));
+        let tables = self.tables(state, inputs, &places.collect())?;
         let tables: Vec<Table<'_>> = tables.iter().map(|table| Table(table)).collect();
         let key = [key.seed_word(), key.step_word()];
         let Cpu { compiled, crew, scratch, packs, spent, record, schedule, .. } = self;
@@ -283,7 +285,7 @@ impl Cpu {
                     start_partial(plan, stage, table, piece);
                 }
                 let scratch = scratch[thread].pointer().cast();
-                // SAFETY: the table has every buffer of the plan, the scratch is this thread's own and large
+                // SAFETY: the table has every buffer of the plan with room for a panel past its end, the scratch is this thread's own and large
                 // enough for every kernel, and tiles of different pieces write disjoint elements.
                 unsafe { function(table.pointer(), scratch, begin, end, piece, key.as_ptr()) };
             }
@@ -313,6 +315,11 @@ impl Cpu {
         let plan = &self.compiled.plan;
         let mut outputs = IndexMap::new();
         for (name, plan::Output { buffer: id, shape }) in &plan.outputs {
+            if let Some(mut value) = direct.swap_remove(name) {
+                value.clear_room();
+                outputs.insert(name.clone(), value);
+                continue;
+            }
             let buffer = &plan.buffers[id.0 as usize];
             let address = tables[0].at(*id);
             match updates.get(name).and_then(|name| state.get_mut(name)) {
@@ -330,9 +337,38 @@ impl Cpu {
         Ok(outputs)
     }
 
-    /// The addresses of every buffer: one table, and one more for every part of a segment after its first.
-    fn tables(&mut self, state: &State, inputs: &IndexMap<String, Buffer>) -> Result<Vec<Vec<*mut u8>>, ExecuteError> {
-        let first = self.addresses(state, inputs)?;
+    /// New memory for the outputs that kernels can write as they are documented; others are copied afterwards: updates,
+    /// truth values, what is stored in another order, and what an input or another output is.
+    fn direct_outputs(&self, program: &Program, updates: &IndexMap<String, String>) -> IndexMap<String, Buffer> {
+        let plan = &self.compiled.plan;
+        let mut taken = Vec::new();
+        let mut direct = IndexMap::new();
+        for (name, plan::Output { buffer: id, shape }) in &plan.outputs {
+            let buffer = &plan.buffers[id.0 as usize];
+            let documented = program.outputs.get(name).unwrap_or(shape);
+            let as_documented = shape.iter().eq(documented.iter()) && buffer.dtype != DType::Bool;
+            if as_documented
+                && matches!(buffer.place, Place::Arena(_))
+                && !updates.contains_key(name)
+                && !taken.contains(id)
+            {
+                taken.push(*id);
+                direct.insert(name.clone(), Buffer::zeros(Type::new(buffer.dtype, documented.clone())));
+            }
+        }
+        direct
+    }
+
+    /// The addresses of every buffer, those of `direct` outputs as given: one table, and one more for every part of a
+    /// segment after its first.
+    fn tables(
+        &mut self,
+        state: &State,
+        inputs: &IndexMap<String, Buffer>,
+        direct: &IndexMap<plan::BufferId, *mut u8>,
+    ) -> Result<Vec<Vec<*mut u8>>, ExecuteError> {
+        let mut first = self.addresses(state, inputs)?;
+        direct.iter().for_each(|(id, address)| first[id.0 as usize] = *address);
         let plan = &self.compiled.plan;
         let mut tables = vec![first];
         for segment in &plan.segments {

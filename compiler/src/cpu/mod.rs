@@ -92,7 +92,7 @@ pub struct CompileOptions {
 
 impl CompileOptions {
     /// What generated code calls.
-    fn library(&self) -> Library {
+    fn callable(&self) -> Library {
         Library { micro: micro_kernels(self.isa), pairs: self.pairs() }
     }
 
@@ -279,7 +279,7 @@ fn object(plan: &Plan, kernel: &Kernel, isa: &dyn TargetIsa, options: &CompileOp
 /// kept there.
 pub fn compile(plan: Plan, options: &CompileOptions, store: Option<&dyn CodeStore>) -> Result<Compiled, CompileError> {
     let isa = host_isa()?;
-    let library = options.library();
+    let library = options.callable();
     let keys = Keys::new(&*isa, options);
     let kernels: Vec<(usize, &Kernel)> = kernels(&plan).collect();
     let objects: Vec<(Object, bool)> = kernels

@@ -147,22 +147,7 @@ fn convolutions() {
 /// A perceptron over many rows: the result of one contraction is rounded for the next, in tile memory and in parts.
 #[test]
 fn chains_and_their_gradients() {
-    let mut sketch = Sketch::new();
-    let x = sketch.float("x", &[("ray", 128), ("sample", 32), ("in", 7)]);
-    let first = sketch.weight("first", &[("hidden", 47), ("in", 7)]);
-    let bias = sketch.weight("bias", &[("hidden", 47)]);
-    let second = sketch.weight("second", &[("hidden", 47), ("out", 5)]);
-    let zero = sketch.graph.constant(0.0, DType::F32);
-    let hidden = sketch.add(Op::Contract { over: axes(&["in"]) }, &[x, first]);
-    let hidden = sketch.map(ScalarOp::Add, &[hidden, bias]);
-    let hidden = sketch.map(ScalarOp::Max, &[hidden, zero]);
-    let out = sketch.add(Op::Contract { over: axes(&["hidden"]) }, &[hidden, second]);
-    let out = sketch.map(ScalarOp::Sigmoid, &[out]);
-    let mean = sketch.add(Op::Reduce { combine: Combine::Sum, axes: axes(&["ray", "sample"]) }, &[out]);
-    let scale = sketch.graph.constant(1e-4, DType::F32);
-    let mean = sketch.map(ScalarOp::Mul, &[mean, scale]);
-    sketch.graph.set_output("out", out);
-    sketch.graph.set_output("mean", mean);
+    let mut sketch = Sketch::perceptron(&[("ray", 128), ("sample", 32)], 47);
     sketch.differentiate();
     // Forward, backward by the activations and by the weights.
     assert_eq!(contractions(&sketch.graph), (6, 0), "{}", sketch.graph);

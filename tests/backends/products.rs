@@ -49,22 +49,7 @@ fn batches_and_general_contractions() {
 /// A perceptron over 1000 rows: the gradients of its weights are sums over all of them.
 #[test]
 fn weight_gradients_over_many_rows() {
-    let mut sketch = Sketch::new();
-    let x = sketch.float("x", &[("row", 1000), ("in", 7)]);
-    let first = sketch.weight("first", &[("hidden", 33), ("in", 7)]);
-    let bias = sketch.weight("bias", &[("hidden", 33)]);
-    let second = sketch.weight("second", &[("hidden", 33), ("out", 5)]);
-    let zero = sketch.graph.constant(0.0, DType::F32);
-    let hidden = sketch.add(Op::Contract { over: axes(&["in"]) }, &[x, first]);
-    let hidden = sketch.map(ScalarOp::Add, &[hidden, bias]);
-    let hidden = sketch.map(ScalarOp::Max, &[hidden, zero]);
-    let out = sketch.add(Op::Contract { over: axes(&["hidden"]) }, &[hidden, second]);
-    let out = sketch.map(ScalarOp::Sigmoid, &[out]);
-    let mean = sketch.add(Op::Reduce { combine: Combine::Sum, axes: axes(&["row"]) }, &[out]);
-    let scale = sketch.graph.constant(1e-3, DType::F32);
-    let mean = sketch.map(ScalarOp::Mul, &[mean, scale]);
-    sketch.graph.set_output("out", out);
-    sketch.graph.set_output("mean", mean);
+    let mut sketch = Sketch::perceptron(&[("row", 1000)], 33);
     sketch.differentiate();
     sketch.check();
 }

@@ -42,6 +42,28 @@ impl Sketch {
         Sketch { graph: Graph::new(), feeds: Feeds::default(), dice: Dice::new(7), floats: Vec::new() }
     }
 
+    /// Two layers over rows, seven features to five through `hidden` rectifiers, and the mean of what they give.
+    pub fn perceptron(rows: &[(&str, usize)], hidden: usize) -> Sketch {
+        let mut sketch = Sketch::new();
+        let names: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
+        let x = sketch.float("x", &[rows, &[("in", 7)]].concat());
+        let first = sketch.weight("first", &[("hidden", hidden), ("in", 7)]);
+        let bias = sketch.weight("bias", &[("hidden", hidden)]);
+        let second = sketch.weight("second", &[("hidden", hidden), ("out", 5)]);
+        let zero = sketch.graph.constant(0.0, DType::F32);
+        let inner = sketch.add(Op::Contract { over: axes(&["in"]) }, &[x, first]);
+        let inner = sketch.map(ScalarOp::Add, &[inner, bias]);
+        let inner = sketch.map(ScalarOp::Max, &[inner, zero]);
+        let out = sketch.add(Op::Contract { over: axes(&["hidden"]) }, &[inner, second]);
+        let out = sketch.map(ScalarOp::Sigmoid, &[out]);
+        let sum = sketch.add(Op::Reduce { combine: Combine::Sum, axes: axes(&names) }, &[out]);
+        let scale = sketch.graph.constant(1.0 / shape(rows).elements() as f64, DType::F32);
+        let mean = sketch.map(ScalarOp::Mul, &[sum, scale]);
+        sketch.graph.set_output("out", out);
+        sketch.graph.set_output("mean", mean);
+        sketch
+    }
+
     /// An input with these elements.
     pub fn given(&mut self, name: &str, dtype: DType, shape: Shape, data: Vec<f64>) -> NodeId {
         let data = data.into_iter().map(|x| dtype.round(x)).collect();

@@ -4,6 +4,7 @@ pub mod autodiff;
 pub mod axis;
 pub mod cpu;
 pub mod differences;
+mod elementary;
 pub mod generate;
 pub mod graph;
 pub mod language;

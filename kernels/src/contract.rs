@@ -24,8 +24,8 @@ mod avx512;
 mod neon;
 mod portable;
 
-use crate::pack::{LoadPanel, PackStrips, StorePanel, TransposePanel, UntransposePanel};
-use crate::window::LoadWindow;
+use crate::pack::{LoadPanel, PackStrips, StackRows, StorePanel, TransposePanel, UntransposePanel};
+use crate::window::{LoadWindow, SlideWindow};
 use crate::{
     Isa, LANES,
     memory::{CopyStreaming, PrefetchRows, Settle},
@@ -69,6 +69,8 @@ pub struct MicroKernels {
     pub pack_strips: PackStrips,
     /// Makes the features of a panel its lanes.
     pub transpose_panel: TransposePanel,
+    /// Makes the features of rows of a row-major array lanes.
+    pub stack_rows: StackRows,
     /// The inverse of `transpose_panel`.
     pub untranspose_panel: UntransposePanel,
     /// Reads rows of a row-major array into a panel.
@@ -77,6 +79,8 @@ pub struct MicroKernels {
     pub store_panel: StorePanel,
     /// Reads the rows around those of a panel.
     pub load_window: LoadWindow,
+    /// Reads the rows around those of a panel at successive positions of a window.
+    pub slide_window: SlideWindow,
     /// Copies to memory that will not be read soon.
     pub copy_streaming: CopyStreaming,
     /// Ends streaming copies: what they wrote is there for other threads.
@@ -182,10 +186,12 @@ macro_rules! table {
             strips: &[$($strip::<$height, $chains>),*],
             pack_strips: $crate::pack::pack_strips::<$tiles, { [$($height),*].len() }>,
             transpose_panel: $crate::pack::transpose_panel::<$tiles>,
+            stack_rows: $crate::pack::stack_rows::<$tiles>,
             untranspose_panel: $crate::pack::untranspose_panel::<$tiles>,
             load_panel: $crate::pack::load_panel::<$tiles>,
             store_panel: $crate::pack::store_panel::<$tiles>,
             load_window: <$tiles as $crate::pack::Tiles>::LOAD_WINDOW,
+            slide_window: $crate::window::slide_window::<$tiles>,
             copy_streaming: <$tiles as $crate::pack::Tiles>::COPY_STREAMING,
             settle: <$tiles as $crate::pack::Tiles>::SETTLE,
             prefetch_rows: <$tiles as $crate::pack::Tiles>::PREFETCH_ROWS,

@@ -58,6 +58,25 @@ pub type PackStrips = unsafe extern "C" fn(
 pub type TransposePanel =
     unsafe extern "C" fn(features: usize, panel: *const f32, panel_stride: usize, out: *mut f32, out_stride: usize);
 
+/// Makes the features of rows lanes: `out[feature / 32][row][feature % 32] = source[row * source_stride + feature]`, what
+/// [`TransposePanel`] makes of a panel of these rows.
+///
+/// Arguments: `(rows, features, source, source_stride, out, out_stride)`. Column panels are as in [`TransposePanel`], of
+/// `rows` rows each; lanes past the last feature are zero.
+///
+/// # Safety
+///
+/// The machine has the instruction set; `rows` x `features` elements of the source are readable (none beyond them are
+/// read); `rows` x 32 elements of every column panel are writable and overlap none of them.
+pub type StackRows = unsafe extern "C" fn(
+    rows: usize,
+    features: usize,
+    source: *const f32,
+    source_stride: usize,
+    out: *mut f32,
+    out_stride: usize,
+);
+
 /// The inverse of [`TransposePanel`]: `panel[feature][row] = columns[feature / 32][row][feature % 32]`.
 ///
 /// Arguments: `(features, columns, columns_stride, panel, panel_stride)`.
@@ -221,6 +240,31 @@ pub(crate) unsafe extern "C" fn transpose_panel<T: Tiles>(
     }
 }
 
+/// [`StackRows`].
+pub(crate) unsafe extern "C" fn stack_rows<T: Tiles>(
+    rows: usize,
+    features: usize,
+    source: *const f32,
+    source_stride: usize,
+    out: *mut f32,
+    out_stride: usize,
+) {
+    for first in (0..features).step_by(T::SIDE) {
+        // SAFETY: the caller's contract: tiles do not reach beyond their column panel, of which a side is a part.
+        unsafe {
+            let to = out.add(first / LANES * out_stride + first % LANES);
+            T::copy(rows, (features - first).min(T::SIDE), source.add(first), source_stride, to, LANES);
+        }
+    }
+    let filled = features % LANES;
+    if filled > 0 {
+        for row in 0..rows {
+            // SAFETY: as above, the lanes past the last feature.
+            unsafe { out.add(features / LANES * out_stride + row * LANES + filled).write_bytes(0, LANES - filled) }
+        }
+    }
+}
+
 /// [`UntransposePanel`].
 pub(crate) unsafe extern "C" fn untranspose_panel<T: Tiles>(
     features: usize,
@@ -323,6 +367,22 @@ impl MicroKernels {
         let mut out = vec![0.0; features.div_ceil(LANES) * LANES * LANES];
         // SAFETY: checked above; `out` has 32 x 32 elements for each column panel.
         unsafe { (self.transpose_panel)(features, panel.as_ptr(), panel_stride, out.as_mut_ptr(), LANES * LANES) }
+        out
+    }
+
+    /// The column panels of rows of a row-major array, one after the other: see [`StackRows`].
+    ///
+    /// # Panics
+    ///
+    /// If the array is too short.
+    pub fn stacked_rows(&self, rows: usize, features: usize, source: &[f32], source_stride: usize) -> Vec<f32> {
+        let needed = extent(rows, features, source_stride);
+        assert!(source.len() >= needed, "rows of {} elements, {needed} needed", source.len());
+        let mut out = vec![0.0; features.div_ceil(LANES) * rows * LANES];
+        // SAFETY: checked above; `out` has `rows` x 32 elements for each column panel.
+        unsafe {
+            (self.stack_rows)(rows, features, source.as_ptr(), source_stride, out.as_mut_ptr(), rows * LANES);
+        }
         out
     }
 

@@ -7,7 +7,7 @@
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
 
-use crate::LANES;
+use crate::{LANES, pack::Tiles};
 
 /// Row axes of a [`Geometry`] at most.
 pub const MOST_AXES: usize = 4;
@@ -64,6 +64,28 @@ pub type LoadWindow = unsafe extern "C" fn(
     features: usize,
     source: *const f32,
     feature_stride: isize,
+    out: *mut f32,
+    out_stride: usize,
+);
+
+/// Reads 32 rows through a window at successive positions of it:
+/// `out[i][lane] = source[place(first + lane)]` where axis number `axis` starts `i * step` positions further on.
+///
+/// Arguments: `(geometry, first, axis, step, count, source, out, out_stride)`. The rows of the last axis lie side by side and
+/// stay where they are: it is another one than `axis`, with a hop and a unit of 1, and nothing is in panels. Along `axis` no
+/// position is repeated (`divide` is 1), and `step * unit` is not negative.
+///
+/// # Safety
+///
+/// The machine has the instruction set; `geometry` points to one as described, whose places are readable from `source`
+/// for all positions; 32 elements of each of `count` rows of `out` are writable and apart from them.
+pub type SlideWindow = unsafe extern "C" fn(
+    geometry: *const Geometry,
+    first: usize,
+    axis: usize,
+    step: isize,
+    count: usize,
+    source: *const f32,
     out: *mut f32,
     out_stride: usize,
 );
@@ -209,10 +231,126 @@ pub(crate) unsafe extern "C" fn load_window(
     }
 }
 
+/// The lanes of a panel that a window slides over together.
+struct Sliding {
+    run: Run,
+    /// The positions at which they are inside.
+    inside: std::ops::Range<usize>,
+}
+
+impl Geometry {
+    /// The lanes of the 32 rows from `first` on that have the same index along all axes but the last, each with the word
+    /// that its first lane would read at position 0 of `axis`, as [`SlideWindow`] takes them.
+    fn sliding(&self, first: usize, axis: usize, step: i64, count: usize) -> impl Iterator<Item = Sliding> {
+        let lines = &self.axes[..self.count as usize];
+        let inner = lines[lines.len() - 1];
+        let moving = lines[axis];
+        let mut still = self.axes;
+        still[axis] = Line { size: moving.size, high: 1, divide: 1, ..Line::default() };
+        let behind: i64 = lines[axis + 1..].iter().map(|line| line.size).product();
+        let outer = lines.len() - 1;
+        let end = (first + LANES).min(self.rows as usize) as i64;
+        let mut row = first as i64;
+        std::iter::from_fn(move || {
+            while row < end {
+                let (index, line) = (row % inner.size, row / inner.size);
+                let (start, length) = (row, (inner.size - index).min(end - row));
+                row += length;
+                let Some(base) = place(&still[..outer], line) else { continue };
+                let position = index + inner.start;
+                let from = (inner.low - position).clamp(0, length);
+                let to = (inner.high - position).clamp(from, length);
+                let origin = start / behind % moving.size * moving.hop + moving.start;
+                // The first step from which on a bound is reached.
+                let reached =
+                    |bound: i64| ((bound - origin + step - 1).div_euclid(step)).clamp(0, count as i64) as usize;
+                let run = Run {
+                    lane: (start + from) as usize - first,
+                    length: (to - from) as usize,
+                    word: (base + position + from + origin * moving.unit) as isize,
+                };
+                return Some(Sliding { run, inside: reached(moving.low)..reached(moving.high) });
+            }
+            None
+        })
+    }
+}
+
+/// [`SlideWindow`] by copies of tiles.
+pub(crate) unsafe extern "C" fn slide_window<T: Tiles>(
+    geometry: *const Geometry,
+    first: usize,
+    axis: usize,
+    step: isize,
+    count: usize,
+    source: *const f32,
+    out: *mut f32,
+    out_stride: usize,
+) {
+    // SAFETY: the caller's contract.
+    let geometry = unsafe { &*geometry };
+    let sliding = || geometry.sliding(first, axis, step as i64, count);
+    let stride = step * geometry.axes[axis].unit as isize;
+    if sliding().map(|lanes| lanes.run.length * lanes.inside.len()).sum::<usize>() < count * LANES {
+        for at in 0..count {
+            // SAFETY: the caller's contract.
+            unsafe { out.add(at * out_stride).write_bytes(0, LANES) };
+        }
+    }
+    for Sliding { run, inside } in sliding() {
+        let from = source.wrapping_offset(run.word + inside.start as isize * stride);
+        for lane in (0..run.length).step_by(T::SIDE) {
+            let width = T::SIDE.min(run.length - lane);
+            // SAFETY: the caller's contract: these positions of these lanes are inside.
+            unsafe {
+                let to = out.add(inside.start * out_stride + run.lane + lane);
+                T::copy(inside.len(), width, from.wrapping_add(lane), stride as usize, to, out_stride);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{Isa, micro_kernels};
+
+    /// Rows of (tap down, tap right, channel) of a row-major image, at all positions of a line: what reading them position
+    /// by position gives.
+    #[test]
+    fn a_window_slides_along_a_line() {
+        let (height, width) = (4_i64, 7_i64);
+        for (channels, step, padding) in [(32_i64, 1_i64, 1_i64), (5, 1, 1), (48, 2, 1), (33, 1, 0), (40, 3, 2)] {
+            let count = ((width + 2 * padding - 3) / step + 1) as usize;
+            let image: Vec<f32> = (0..height * width * channels).map(|at| at as f32 + 1.0).collect();
+            for y in -padding..height {
+                let line = |size, start, high, unit| Line { size, hop: 1, start, low: 0, high, divide: 1, unit };
+                let mut geometry = Geometry { rows: 9 * channels, panel: 0, count: 3, ..Geometry::default() };
+                geometry.axes[0] = line(3, y, height, width * channels);
+                geometry.axes[1] = line(3, -padding, width, channels);
+                geometry.axes[2] = line(channels, 0, channels, 1);
+                for (isa, first) in
+                    Isa::available().flat_map(|isa| (0..9 * channels as usize).step_by(LANES).map(move |f| (isa, f)))
+                {
+                    let kernels = micro_kernels(isa);
+                    let mut found = vec![f32::NAN; count * LANES];
+                    let mut expected = found.clone();
+                    // SAFETY: the places of the geometry are in the image.
+                    unsafe {
+                        let (source, out) = (image.as_ptr(), found.as_mut_ptr());
+                        (kernels.slide_window)(&geometry, first, 1, step as isize, count, source, out, LANES);
+                        for at in 0..count {
+                            let mut moved = geometry;
+                            moved.axes[1].start += at as i64 * step;
+                            let out = expected.as_mut_ptr().add(at * LANES);
+                            (kernels.load_window)(&moved, first, 1, source, 1, out, LANES);
+                        }
+                    }
+                    assert_eq!(found, expected, "{isa}, {channels} channels, step {step}, line {y}, row {first}");
+                }
+            }
+        }
+    }
 
     /// The same rows from a row-major image, features side by side.
     #[test]

@@ -156,6 +156,24 @@ fn panels_transpose_and_return() {
 }
 
 #[test]
+fn rows_stack_as_their_panel_transposes() {
+    for isa in Isa::available() {
+        let kernels = micro_kernels(isa);
+        for (rows, features) in [(1, 1), (5, 3), (32, 8), (7, 15), (32, 17), (19, 32), (32, 70), (32, 96)] {
+            let stride = features + rows % 3;
+            let source = values(rows * stride, features);
+            let columns = kernels.stacked_rows(rows, features, &source, stride);
+            for (index, &value) in columns.iter().enumerate() {
+                let (column, row, lane) = (index / (LANES * rows), index / LANES % rows, index % LANES);
+                let feature = column * LANES + lane;
+                let expected = if feature < features { source[row * stride + feature] } else { 0.0 };
+                assert_eq!(value, expected, "{isa}: {rows} rows of {features}, row {row}, feature {feature}");
+            }
+        }
+    }
+}
+
+#[test]
 fn rows_load_into_panels_and_return() {
     for isa in Isa::available() {
         let kernels = micro_kernels(isa);

@@ -4,7 +4,7 @@ use crate::support::{Sketch, axes, run, shape};
 use visage_compiler::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
-    plan::{PlanOptions, plan},
+    plan::{PlanOptions, Step, plan},
     simplify::simplify,
 };
 use visage_runtime::executor::ExecuteOptions;
@@ -44,6 +44,56 @@ fn batches_and_general_contractions() {
     product(&[("m", 40), ("b", 2), ("p", 5), ("k", 6)], &[("k", 6), ("b", 2), ("n", 7), ("q", 3)], &["k"]);
     product(&[("m", 12)], &[("n", 45)], &[]);
     product(&[("m", 70), ("k", 8)], &[("m", 70), ("k", 8)], &["m"]);
+}
+
+/// Many matrices each with rows of their own: whole panels, panels that two or more of them share, and rows that lie side
+/// by side.
+#[test]
+fn batches_whose_axes_are_rows() {
+    for rows in [64, 45, 20] {
+        product(&[("b", 9), ("m", rows), ("k", 12)], &[("b", 9), ("k", 12), ("n", 17)], &["k"]);
+        product(&[("b", 5), ("k", 8), ("m", rows)], &[("b", 5), ("n", 17), ("k", 8)], &["k"]);
+        product(&[("b", 3), ("m", rows), ("c", 2), ("k", 7)], &[("c", 2), ("n", 9), ("b", 3), ("k", 7)], &["k"]);
+    }
+    product(&[("m", 40), ("b", 6), ("k", 9)], &[("k", 9), ("b", 6), ("n", 33)], &["k"]);
+}
+
+/// What rows of a perceptron compute goes on through products of matrices, one for each index of some of these rows.
+#[test]
+fn batches_of_computed_rows() {
+    for tokens in [32, 21] {
+        let mut sketch = Sketch::new();
+        let x = sketch.float("x", &[("image", 3), ("token", tokens), ("from", 9)]);
+        let weight = sketch.weight("weight", &[("head", 2), ("part", 5), ("from", 9)]);
+        let keys = sketch.float("keys", &[("image", 3), ("head", 2), ("other", 11), ("part", 5)]);
+        let queries = sketch.add(Op::Contract { over: axes(&["from"]) }, &[x, weight]);
+        let queries = sketch.map(ScalarOp::Sin, &[queries]);
+        let scores = sketch.add(Op::Contract { over: axes(&["part"]) }, &[queries, keys]);
+        sketch.graph.set_output("scores", scores);
+        let plan = plan(&simplify(&sketch.graph), &PlanOptions::default()).unwrap();
+        let kernels = plan.steps.iter().filter(|step| matches!(step, Step::Kernel(_))).count();
+        assert_eq!(kernels, 1, "{plan}");
+        sketch.differentiate();
+        sketch.check();
+    }
+}
+
+/// Sums over rows of values that lie row-major, in a slice, in groups and in both orders.
+#[test]
+fn sums_over_rows_as_they_lie() {
+    product(&[("k", 300), ("m", 33)], &[("k", 300), ("n", 70)], &["k"]);
+    product(&[("b", 3), ("k", 200), ("m", 40)], &[("b", 3), ("k", 200), ("n", 15)], &["k"]);
+    product(&[("j", 9), ("k", 50), ("m", 40)], &[("j", 9), ("k", 50), ("n", 15)], &["k", "j"]);
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("k", 500), ("m", 40)]);
+    let y = sketch.float("y", &[("k", 301), ("n", 20)]);
+    let slice = |axis, start, size, step| Op::Slice { axis: Axis::new(axis), start, size, step };
+    let x = sketch.add(slice("k", 400, 200, -2), &[x]);
+    let x = sketch.add(slice("m", 7, 33, 1), &[x]);
+    let y = sketch.add(slice("k", 50, 200, 1), &[y]);
+    sketch.show(Op::Contract { over: axes(&["k"]) }, &[x, y]);
+    sketch.differentiate();
+    sketch.check();
 }
 
 /// A perceptron over 1000 rows: the gradients of its weights are sums over all of them.
@@ -189,6 +239,41 @@ fn enlarged_and_grouped_convolutions() {
     let taps = sketch.weight("grouped", &[("g", 3), ("n", 5), ("c", 4), ("ty", 3), ("tx", 3)]);
     let result = convolved(&mut sketch, groups, taps, 3, (1, 1));
     sketch.graph.set_output("grouped", result);
+    sketch.differentiate();
+    sketch.check();
+}
+
+/// Gradients of weights that are computed along their own elements, since the channels of the image lie together and there
+/// are more weights than pixels: with panels across taps, strides, several images, and blocks of a line and of some.
+#[test]
+fn weights_along_their_own_elements() {
+    for (images, side, channels, outputs, taps, stride, dilation) in [
+        (1, 8, 32, 20, 3, 1, 1),
+        (1, 8, 40, 17, 3, 2, 1),
+        (3, 6, 64, 5, 3, 1, 2),
+        (2, 30, 48, 16, 3, 1, 1),
+        (12, 5, 33, 9, 3, 1, 1),
+    ] {
+        let mut sketch = Sketch::new();
+        let image = sketch.float("image", &[("image", images), ("y", side), ("x", side), ("c", channels)]);
+        let weights = sketch.weight("taps", &[("n", outputs), ("c", channels), ("ty", taps), ("tx", taps)]);
+        let result = convolved(&mut sketch, image, weights, taps, (stride, dilation));
+        let scale = sketch.graph.constant(1e-2, DType::F32);
+        let result = sketch.map(ScalarOp::Mul, &[result, scale]);
+        sketch.graph.set_output("result", result);
+        sketch.differentiate();
+        sketch.check();
+    }
+}
+
+/// More weights than a tile writes one by one: they are put into their order by a step of their own.
+#[test]
+fn many_weights_along_their_own_elements() {
+    let mut sketch = Sketch::new();
+    let image = sketch.float("image", &[("y", 4), ("x", 5), ("c", 80)]);
+    let weights = sketch.weight("taps", &[("n", 93), ("c", 80), ("ty", 3), ("tx", 3)]);
+    let result = convolved(&mut sketch, image, weights, 3, (1, 1));
+    sketch.graph.set_output("result", result);
     sketch.differentiate();
     sketch.check();
 }

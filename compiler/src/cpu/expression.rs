@@ -9,105 +9,13 @@ use super::{
 use crate::{
     axis::Axis,
     graph::{DType, ScalarOp},
-    plan::{Access, Expression, Term, words},
+    plan::{Access, Expression, Term, analysis::Analysis, words},
 };
 use cranelift_codegen::ir::{
     InstBuilder, Value,
     condcodes::IntCC,
     types::{I32, I32X4, I64},
 };
-use rustc_hash::FxHashMap;
-
-/// What is known of each term before any code is emitted.
-pub(super) struct Analysis {
-    /// Element types.
-    pub dtypes: Vec<DType>,
-    /// Whether a term is the same for all rows.
-    pub uniform: Vec<bool>,
-    /// Sums that take a product nobody else needs: they round once, as `x · y + z` (or `z − x · y`).
-    pub products: FxHashMap<usize, (usize, usize, usize)>,
-    /// Vectors to keep in flight: fewer for long expressions.
-    pub unroll: usize,
-}
-
-/// The sums of `body` that can be fused with a product; `kept` are the terms that are needed themselves.
-fn products(body: &Expression, kept: &[usize]) -> FxHashMap<usize, (usize, usize, usize)> {
-    let mut uses = vec![0; body.terms.len()];
-    kept.iter().for_each(|term| uses[*term] += 1);
-    for term in &body.terms {
-        match term {
-            Term::Map(_, operands) => operands.iter().for_each(|operand| uses[*operand] += 1),
-            Term::Gather { index, .. } => uses[*index] += 1,
-            _ => {}
-        }
-    }
-    let product = |at: usize| match &body.terms[at] {
-        Term::Map(ScalarOp::Mul, factors) if uses[at] == 1 => Some((factors[0], factors[1])),
-        _ => None,
-    };
-    let fused = body.terms.iter().enumerate().filter_map(|(i, term)| match term {
-        Term::Map(ScalarOp::Add, operands) => match (product(operands[0]), product(operands[1])) {
-            (Some((x, y)), _) => Some((i, (x, y, operands[1]))),
-            (None, Some((x, y))) => Some((i, (x, y, operands[0]))),
-            (None, None) => None,
-        },
-        Term::Map(ScalarOp::Sub, operands) => product(operands[1]).map(|(x, y)| (i, (x, y, operands[0]))),
-        _ => None,
-    });
-    fused.collect()
-}
-
-/// Instructions a term takes, roughly.
-fn weight(op: ScalarOp) -> usize {
-    use ScalarOp::*;
-    match op {
-        Exp | Expm1 | Log | Log1p | Sin | Cos | Tan | Asin | Acos | Atan | Tanh | Sigmoid | Softplus | Erf => 24,
-        Pow | Atan2 => 60,
-        Min | Max => 4,
-        _ => 1,
-    }
-}
-
-/// Looks through an expression of which the terms `kept` are needed.
-pub(super) fn analyse(body: &Expression, kept: &[usize]) -> Analysis {
-    let mut dtypes: Vec<DType> = Vec::new();
-    let mut uniform: Vec<bool> = Vec::new();
-    let mut work = 0;
-    for term in &body.terms {
-        let (dtype, same) = match term {
-            Term::Constant(_, dtype) => (*dtype, true),
-            Term::Load(access, dtype) => (*dtype, !access.lanes),
-            Term::FeatureIndex(_) => (DType::I32, true),
-            Term::RowIndex(_) => (DType::I32, false),
-            Term::Random { .. } => (DType::F32, false),
-            Term::Gather { dtype, .. } => (*dtype, false),
-            Term::Map(op, operands) => {
-                let dtype = match op {
-                    ScalarOp::Cast(to) => *to,
-                    ScalarOp::Select => dtypes[operands[1]],
-                    op if op.is_predicate() => DType::Bool,
-                    _ => dtypes[operands[0]],
-                };
-                (dtype, operands.iter().all(|operand| uniform[*operand]))
-            }
-        };
-        work += match term {
-            Term::Map(op, _) if !same => weight(*op),
-            Term::Random { .. } => 60,
-            Term::Gather { .. } => 16,
-            _ => usize::from(!same),
-        };
-        dtypes.push(dtype);
-        uniform.push(same);
-    }
-    let unroll = match work {
-        0..=12 => 8,
-        13..=30 => 4,
-        31..=80 => 2,
-        _ => 1,
-    };
-    Analysis { dtypes, uniform, products: products(body, kept), unroll }
-}
 
 impl Emitter<'_> {
     /// The terms that are the same for all rows, to be emitted before the loop over lanes.
@@ -339,38 +247,4 @@ impl Emitter<'_> {
         }
         indices
     }
-}
-
-/// Whether a stage's loops may be read as one: every access walks them with one stride.
-pub(super) fn collapse(loops: &[(Axis, usize)], accesses: &[&Access], indexed: &[Axis]) -> Vec<(Axis, usize)> {
-    let mut collapsed: Vec<(Axis, usize)> = Vec::new();
-    for (axis, size) in loops.iter().rev() {
-        if let Some((inner, inner_size)) = collapsed.last().copied() {
-            let together = !indexed.contains(axis)
-                && !indexed.contains(&inner)
-                && accesses.iter().all(|a| a.stride(*axis) == a.stride(inner) * inner_size as isize);
-            if together {
-                *collapsed.last_mut().unwrap_or_else(|| unreachable!()) = (inner, inner_size * size);
-                continue;
-            }
-        }
-        collapsed.push((*axis, *size));
-    }
-    collapsed.reverse();
-    collapsed
-}
-
-/// Everything an expression addresses, and the loops whose index it uses.
-pub(super) fn addressed(body: &Expression) -> (Vec<&Access>, Vec<Axis>) {
-    let mut accesses = Vec::new();
-    let mut indexed = Vec::new();
-    for term in &body.terms {
-        match term {
-            Term::Load(access, _) | Term::Gather { source: access, .. } => accesses.push(access),
-            Term::FeatureIndex(axis) => indexed.push(*axis),
-            Term::Random { strides, .. } => indexed.extend(strides.iter().map(|(axis, _)| *axis)),
-            _ => {}
-        }
-    }
-    (accesses, indexed)
 }

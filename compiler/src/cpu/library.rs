@@ -1,7 +1,7 @@
 //! Functions that compiled kernels call for what is neither a loop nor arithmetic.
 
 use super::emitter::Emitter;
-use crate::{graph::ScalarOp, plan::LANES, reference::elementary_function};
+use crate::{elementary::ELEMENTARY, graph::ScalarOp, plan::LANES, reference::elementary_function};
 use cranelift_codegen::{
     ir::{
         AbiParam, InstBuilder, Signature, Type, Value,
@@ -28,9 +28,11 @@ pub(super) enum Callee {
     Stage(usize),
     PackStrips,
     TransposePanel,
+    StackRows,
     LoadPanel,
     StorePanel,
     LoadWindow,
+    SlideWindow,
     CopyStreaming,
     Settle,
     PrefetchRows,
@@ -49,12 +51,14 @@ pub(super) enum Callee {
 }
 
 /// Those that are not one of many, with their names.
-const NAMES: [(Callee, &str); 19] = [
+const NAMES: [(Callee, &str); 21] = [
     (Callee::PackStrips, "pack_strips"),
     (Callee::TransposePanel, "transpose_panel"),
+    (Callee::StackRows, "stack_rows"),
     (Callee::LoadPanel, "load_panel"),
     (Callee::StorePanel, "store_panel"),
     (Callee::LoadWindow, "load_window"),
+    (Callee::SlideWindow, "slide_window"),
     (Callee::CopyStreaming, "copy_streaming"),
     (Callee::Settle, "settle"),
     (Callee::PrefetchRows, "prefetch_rows"),
@@ -92,9 +96,11 @@ impl Callee {
             Callee::Strip(height) => *micro.strips.get(height.checked_sub(1)?)? as *const u8,
             Callee::PackStrips => micro.pack_strips as *const u8,
             Callee::TransposePanel => micro.transpose_panel as *const u8,
+            Callee::StackRows => micro.stack_rows as *const u8,
             Callee::LoadPanel => micro.load_panel as *const u8,
             Callee::StorePanel => micro.store_panel as *const u8,
             Callee::LoadWindow => micro.load_window as *const u8,
+            Callee::SlideWindow => micro.slide_window as *const u8,
             Callee::CopyStreaming => micro.copy_streaming as *const u8,
             Callee::Settle => micro.settle as *const u8,
             Callee::PrefetchRows => micro.prefetch_rows as *const u8,
@@ -139,13 +145,6 @@ pub(super) fn call(e: &mut Emitter<'_>, callee: Callee, arguments: &[Value]) {
     let function = e.callee(callee, || signature(&vec![I64; arguments.len()], &[]));
     e.b.ins().call(function, arguments);
 }
-
-/// The functions that `kernels::math` computes in `f32`. In `f64` they are those of the reference evaluator, called lane
-/// by lane: `f64` is for a few operations, or for checking, and there the definition is what is wanted.
-pub(super) const ELEMENTARY: [ScalarOp; 17] = {
-    use ScalarOp::*;
-    [Rsqrt, Exp, Expm1, Log, Log1p, Sin, Cos, Tan, Asin, Acos, Atan, Tanh, Sigmoid, Softplus, Erf, Pow, Atan2]
-};
 
 /// The value of `ELEMENTARY[number]`; `y` is its second operand if it has one.
 extern "C" fn elementary_value(number: u64, x: f64, y: f64) -> f64 {

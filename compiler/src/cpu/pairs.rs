@@ -3,7 +3,7 @@
 
 use super::{
     Contraction,
-    contraction::{Factors, Geometry, generated, loops_of, number},
+    contraction::{Factors, Geometry, Matrices, blocks, generated, number},
     emitter::Emitter,
     library::{self, Callee},
 };
@@ -19,34 +19,27 @@ const PREFETCHES: usize = 8;
 
 /// `c[n][row] = Σₖ w[n][k] · x[k][row]` for every panel of the tile, as [`super::contraction::rows`]: each block of each
 /// panel is rounded once, and then multiplied by all strips.
-#[allow(clippy::too_many_arguments)] // the operands of a contraction
 pub(super) fn rows(
     e: &mut Emitter<'_>,
-    loops: &[Loop],
-    weights: BufferId,
-    (n, k): (usize, usize),
+    matrices: &Matrices<'_>,
     (x, x_stride): (&Access, usize),
     rounded: Source,
     (c, c_stride): (&Access, usize),
     window: Option<&Window>,
 ) {
-    let weights = e.base(Source::Buffer(weights));
+    let Matrices { n, k, .. } = *matrices;
     let rounded = e.base(rounded);
-    let blocks = window.map_or(1, Window::blocks);
-    let block = k / blocks;
-    let (depth, capacity) = (pairs(block), blocks * pairs(block));
+    let count = window.map_or(1, Window::blocks);
+    let block = k / count;
+    let (depth, capacity) = (pairs(block), count * pairs(block));
     let call = Call::new(e, n, capacity);
     let geometry = window.map(|window| Geometry::new(e, window));
-    let outer = window.map_or_else(Vec::new, |window| loops_of(&window.taps[..window.outer]));
     let mut ahead = std::mem::take(&mut e.ahead);
-    e.nest(loops, &mut |e| {
-        let matrix = number(e, loops);
-        let matrix = e.b.ins().imul_imm_s(matrix, (n * capacity * 4) as i64);
-        let w = e.b.ins().iadd(weights, matrix);
-        e.nest(&outer, &mut |e| {
+    e.nest(matrices.loops, &mut |e| {
+        blocks(e, window, &mut |e, at| {
             e.panels(&mut |e| {
                 if let (Some(window), Some(geometry)) = (window, &geometry) {
-                    geometry.load(e, window, x);
+                    geometry.load(e, window, at, x);
                 }
                 let from = e.address(x);
                 let distance = e.b.ins().imul_imm_s(e.panel, (depth * LANES * 4) as i64);
@@ -54,19 +47,39 @@ pub(super) fn rows(
                 let (count, stride) = (e.word(block), e.word(x_stride));
                 library::call(e, Callee::RoundPanel, &[count, from, stride, to]);
             });
-            let at = number(e, &outer);
             let offset = e.b.ins().imul_imm_s(at, depth as i64);
             let zero = e.b.ins().iconst(I64, 0);
             let is_first = e.b.ins().icmp(IntCC::Equal, at, zero);
             let accumulate = e.b.ins().bxor_imm_u(is_first, 1);
             let accumulate = e.b.ins().uextend(I64, accumulate);
-            e.panel = zero;
-            let (to, panels) = (e.address(c), e.panel_count);
             let count = e.word(block.div_ceil(2));
-            let operands = Operands { w, offset, x: rounded, x_panel: depth * LANES };
-            let result = Result { c: to, c_stride, c_panel: c.panel_stride, accumulate };
+            let c_panel = c.panel_stride;
             let ahead = std::mem::take(&mut ahead);
-            call.emit(e, (count, panels), &operands, &result, &ahead);
+            if matrices.batch.is_none() {
+                e.panel = zero;
+                let (to, w, panels) = (e.address(c), matrices.address(e, zero, n * capacity), e.panel_count);
+                let operands = Operands { w, offset, x: rounded, x_panel: depth * LANES };
+                return call.emit(
+                    e,
+                    (count, panels),
+                    &operands,
+                    &Result { c: to, c_stride, c_panel, accumulate },
+                    &ahead,
+                );
+            }
+            // Panels may meet different matrices.
+            super::stage::prefetch(e, &ahead, 0, 1);
+            let one = e.word(1);
+            e.panels(&mut |e| {
+                let to = e.address(c);
+                let distance = e.b.ins().imul_imm_s(e.panel, (depth * LANES * 4) as i64);
+                let x = e.b.ins().iadd(rounded, distance);
+                matrices.each(e, n, (to, c_stride), &mut |e, element, (c, c_stride)| {
+                    let w = matrices.address(e, element, n * capacity);
+                    let operands = Operands { w, offset, x, x_panel: depth * LANES };
+                    call.emit(e, (count, one), &operands, &Result { c, c_stride, c_panel, accumulate }, &[]);
+                });
+            });
         });
     });
 }
@@ -80,13 +93,14 @@ pub(super) fn accumulate(
     (strips, turned): (Source, Source),
     target: BufferId,
 ) {
-    let Factors { g: (g, g_stride, n), x: (x, x_stride, k), window } = *factors;
+    let Factors { g, x, window } = *factors;
+    let (n, k) = (g.features, x.features);
     let capacity = e.kernel.tile_panels * BLOCK;
     let (strips, turned) = (e.base(strips), e.base(turned));
     let call = Call::new(e, n, capacity);
     let block = window.map_or(k, |window| k / window.blocks());
     let geometry = window.map(|window| Geometry::new(e, window));
-    let outer = window.map_or_else(Vec::new, |window| loops_of(&window.taps[..window.outer]));
+    let columns = window.map_or(1, Window::blocks);
     let all = e.partial_address(target, &[], &[]);
     // The pairs of all panels of this tile: lanes that are not rows are zeros.
     let count = e.b.ins().imul_imm_s(e.panel_count, BLOCK as i64);
@@ -94,22 +108,25 @@ pub(super) fn accumulate(
         e.panels(&mut |e| {
             let valid = e.valid_lanes();
             let offset = e.b.ins().imul_imm_s(e.panel, BLOCK as i64);
-            let from = e.address(g);
-            let (outputs, stride, unit, capacity) = (e.word(n), e.word(g_stride), e.word(1), e.word(capacity));
+            let from = e.address(&g.access);
+            let [outputs, stride, unit, capacity] =
+                [n, g.feature_stride, g.row_stride, capacity].map(|word| e.word(word));
             library::call(e, Callee::PackPairs, &[outputs, valid, from, stride, unit, strips, capacity, offset]);
         });
-        e.nest(&outer, &mut |e| {
+        let matrix = number(e, loops);
+        let first = e.b.ins().imul_imm_s(matrix, columns as i64);
+        blocks(e, window, &mut |e, at| {
             e.panels(&mut |e| {
                 if let (Some(window), Some(geometry)) = (window, &geometry) {
-                    geometry.load(e, window, x);
+                    geometry.load(e, window, at, &x.access);
                 }
-                let (valid, from) = (e.valid_lanes(), e.address(x));
+                let (valid, from) = (e.valid_lanes(), e.address(&x.access));
                 let row = e.b.ins().imul_imm_s(e.panel, (BLOCK * LANES * 4) as i64);
                 let to = e.b.ins().iadd(turned, row);
-                let (features, stride, to_stride) = (e.word(block), e.word(x_stride), e.word(LANES * capacity));
+                let (features, stride, to_stride) = (e.word(block), e.word(x.feature_stride), e.word(LANES * capacity));
                 library::call(e, Callee::TurnPanel, &[features, valid, from, stride, to, to_stride]);
             });
-            let at = number(e, &[loops, &outer].concat());
+            let at = e.b.ins().iadd(first, at);
             let distance = e.b.ins().imul_imm_s(at, (n * block.next_multiple_of(LANES) * 4) as i64);
             let partial = e.b.ins().iadd(all, distance);
             let (columns, offset, accumulate) = (e.word(block.div_ceil(LANES)), e.word(0), e.word(1));

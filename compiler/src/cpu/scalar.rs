@@ -6,14 +6,16 @@ use super::{
     library,
     quad::{Quad, narrowed, selected, widened},
 };
-use crate::graph::{DType, ScalarOp};
+use crate::{
+    elementary::{elementary, is_elementary},
+    graph::{DType, ScalarOp},
+};
 use cranelift_codegen::ir::{
     InstBuilder, MemFlagsData, Type, Value,
     condcodes::{FloatCC, IntCC},
     types::{F32X4, F64X2, I8X16, I32, I32X4},
 };
 use cranelift_frontend::FunctionBuilder;
-use visage_kernels::math;
 
 /// The vector type that holds elements of `dtype`, two of them for `f64`; truth values are 0 or all ones.
 pub(super) fn vector(dtype: DType) -> Type {
@@ -274,35 +276,6 @@ impl Emitter<'_> {
     fn elementary(&mut self, op: ScalarOp, x: &[Value]) -> Value {
         elementary(&mut ClifLanes { b: &mut self.b }, op, x)
     }
-}
-
-/// The elementary functions on any machine.
-pub(super) fn elementary<L: math::Lanes>(lanes: &mut L, op: ScalarOp, x: &[L::F]) -> L::F {
-    match op {
-        ScalarOp::Rsqrt => math::rsqrt(lanes, x[0]),
-        ScalarOp::Exp => math::exp(lanes, x[0]),
-        ScalarOp::Expm1 => math::expm1(lanes, x[0]),
-        ScalarOp::Log => math::log(lanes, x[0]),
-        ScalarOp::Log1p => math::log1p(lanes, x[0]),
-        ScalarOp::Sin => math::sin(lanes, x[0]),
-        ScalarOp::Cos => math::cos(lanes, x[0]),
-        ScalarOp::Tan => math::tan(lanes, x[0]),
-        ScalarOp::Asin => math::asin(lanes, x[0]),
-        ScalarOp::Acos => math::acos(lanes, x[0]),
-        ScalarOp::Atan => math::atan(lanes, x[0]),
-        ScalarOp::Tanh => math::tanh(lanes, x[0]),
-        ScalarOp::Sigmoid => math::sigmoid(lanes, x[0]),
-        ScalarOp::Softplus => math::softplus(lanes, x[0]),
-        ScalarOp::Erf => math::erf(lanes, x[0]),
-        ScalarOp::Pow => math::pow(lanes, x[0], x[1]),
-        ScalarOp::Atan2 => math::atan2(lanes, x[0], x[1]),
-        other => unreachable!("`{}` is not an elementary function", other.name()),
-    }
-}
-
-/// Whether an operation is a function that hardware does not have.
-pub(super) fn is_elementary(op: ScalarOp) -> bool {
-    library::ELEMENTARY.contains(&op)
 }
 
 /// Bytes of two vectors in another order: 0 to 15 are those of the first.

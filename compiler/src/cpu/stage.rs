@@ -1,16 +1,19 @@
 //! The code of each kind of stage.
 
 use super::{
-    contraction::Factors,
+    contraction::{Factors, Matrices},
     emitter::{Emitter, GROUPS, WIDTH, flags},
-    expression::{addressed, analyse, collapse},
     library::{self, Callee},
     quad::{self, Held, Quad, combined, selected},
 };
 use crate::{
     axis::Axis,
     graph::{Combine, DType, ScalarOp},
-    plan::{Access, BufferId, Expression, Kernel, LANES, Loop, Precision, Stage, Store, Term, words},
+    plan::{
+        Access, BufferId, Expression, Kernel, LANES, Loop, Precision, Source, Stage, Store,
+        analysis::{Matrix, addressed, analyse, collapse, matrix, sums_by_panel},
+        words,
+    },
 };
 use cranelift_codegen::ir::{
     InstBuilder, Type, Value,
@@ -29,7 +32,7 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
         }
         Stage::Stream { source, target, panel } => {
             let from = e.base(*source);
-            let start = e.base(crate::plan::Source::Buffer(*target));
+            let start = e.base(Source::Buffer(*target));
             let distance = e.b.ins().imul_imm_s(e.first_panel, (panel * 4) as i64);
             let to = e.b.ins().iadd(start, distance);
             let count = e.b.ins().imul_imm_s(e.panel_count, *panel as i64);
@@ -54,28 +57,16 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
                 scatter(e, body, (*index, *update), base, Some(()), (*stride, *size), valid);
             });
         }),
-        Stage::Contract { loops, weights, n, k, x, x_stride, c, c_stride, pairs, window } => {
+        Stage::Contract { loops, batch, weights, n, k, x, x_stride, c, c_stride, pairs, window } => {
+            let matrices = Matrices { loops, batch: *batch, weights: *weights, n: *n, k: *k };
             let (x, c) = ((x, *x_stride), (c, *c_stride));
             match pairs {
-                None => super::contraction::rows(e, loops, *weights, (*n, *k), x, c, window.as_ref()),
-                Some(pairs) => super::pairs::rows(e, loops, *weights, (*n, *k), x, *pairs, c, window.as_ref()),
+                None => super::contraction::rows(e, &matrices, x, c, window.as_ref()),
+                Some(pairs) => super::pairs::rows(e, &matrices, x, *pairs, c, window.as_ref()),
             }
         }
-        Stage::AccumulateContract {
-            loops,
-            g,
-            g_stride,
-            n,
-            x,
-            x_stride,
-            k,
-            strips,
-            turned,
-            precision,
-            target,
-            window,
-        } => {
-            let factors = Factors { g: (g, *g_stride, *n), x: (x, *x_stride, *k), window: window.as_ref() };
+        Stage::AccumulateContract { loops, g, x, strips, turned, precision, target, window } => {
+            let factors = Factors { g, x, window: window.as_ref() };
             let accumulate = match precision {
                 Precision::F32 => super::contraction::accumulate,
                 Precision::Bf16 => super::pairs::accumulate,
@@ -112,34 +103,6 @@ fn current(e: &mut Emitter<'_>, loops: &[(Axis, usize)]) -> Vec<Value> {
     loops.iter().map(|(axis, _)| e.indices[axis]).collect()
 }
 
-/// The stride from row to row and from feature to feature where rows, and features, have one each and
-/// features of one word lie side by side: what the panel copies of the micro-kernels take.
-fn matrix(
-    kernel: &Kernel,
-    row_strides: &[(Axis, isize)],
-    (loops, strides): (&[(Axis, usize)], &[isize]),
-    tile: &Access,
-) -> Option<(usize, usize)> {
-    let mut feature = 1;
-    for ((axis, size), stride) in loops.iter().zip(strides).rev().filter(|((_, size), _)| *size > 1) {
-        if *stride != feature || tile.stride(*axis) != feature * LANES as isize {
-            return None;
-        }
-        feature *= *size as isize;
-    }
-    let mut row: Option<isize> = None;
-    let mut inner = 1;
-    for ((_, size), (_, stride)) in kernel.rows.iter().zip(row_strides).rev().filter(|((_, size), _)| *size > 1) {
-        let unit = *row.get_or_insert(*stride);
-        if *stride != unit * inner {
-            return None;
-        }
-        inner *= *size as isize;
-    }
-    let row = usize::try_from(row?).ok()?;
-    (row >= feature as usize && feature > 1).then_some((row, feature as usize))
-}
-
 /// Rows of a stored value that every tile reads or writes through [`matrix`].
 #[derive(Clone, Copy)]
 pub(super) struct Traffic {
@@ -152,13 +115,14 @@ pub(super) struct Traffic {
 
 /// What the tiles of a kernel move between row-major values and tile memory.
 pub(super) fn traffic(kernel: &Kernel) -> Vec<Traffic> {
+    let whole = |matrix: Matrix| (matrix.outer == 0).then_some(matrix);
     let of = |stage: &Stage| match stage {
         Stage::Load { source, offset, row_strides, loops, strides, target } => {
-            let (stride, features) = matrix(kernel, row_strides, (loops, strides), target)?;
+            let Matrix { stride, features, .. } = whole(matrix(kernel, row_strides, (loops, strides), target)?)?;
             Some(Traffic { buffer: *source, offset: *offset, stride, features, writes: false })
         }
         Stage::Save { source, loops, strides, row_strides, target } => {
-            let (stride, features) = matrix(kernel, row_strides, (loops, strides), source)?;
+            let Matrix { stride, features, .. } = whole(matrix(kernel, row_strides, (loops, strides), source)?)?;
             Some(Traffic { buffer: *target, offset: 0, stride, features, writes: true })
         }
         _ => None,
@@ -174,7 +138,7 @@ pub(super) fn prefetch(e: &mut Emitter<'_>, traffic: &[Traffic], part: usize, pa
         return;
     }
     for entry in traffic {
-        let start = e.base(crate::plan::Source::Buffer(entry.buffer));
+        let start = e.base(Source::Buffer(entry.buffer));
         let tile = e.b.ins().imul_imm_s(e.first_panel, (LANES * entry.stride * 4) as i64);
         let start = e.b.ins().iadd(start, tile);
         let distance = (rows + first) * entry.stride * 4;
@@ -193,30 +157,18 @@ fn load(
     (loops, strides): (&[(Axis, usize)], &[isize]),
     target: &Access,
 ) {
-    let start = e.base(crate::plan::Source::Buffer(source));
+    let start = e.base(Source::Buffer(source));
     let start = e.b.ins().iadd_imm_s(start, (offset * 4) as i64);
-    if let Some((stride, features)) = matrix(e.kernel, row_strides, (loops, strides), target) {
-        return e.panels(&mut |e| {
-            let (rows, first) = (e.valid_lanes(), e.first_row());
-            let distance = e.b.ins().imul_imm_s(first, (stride * 4) as i64);
-            let from = e.b.ins().iadd(start, distance);
-            let to = e.address(target);
-            let (features, stride, to_stride) = (e.word(features), e.word(stride), e.word(LANES));
+    if let Some(matrix) = matrix(e.kernel, row_strides, (loops, strides), target) {
+        let outer = (&loops[..matrix.outer], &strides[..matrix.outer]);
+        return rows_apart(e, &matrix, outer, start, target, &mut |e, rows, from, to| {
+            let (features, stride, to_stride) = (e.word(matrix.features), e.word(matrix.stride), e.word(LANES));
             library::call(e, Callee::LoadPanel, &[rows, features, from, stride, to, to_stride]);
         });
     }
-    if let Some(stride) = side_by_side(e, source, row_strides) {
-        return e.panels(&mut |e| {
-            let row = e.first_row();
-            let indices = e.row_indices(row);
-            let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
-            let from = e.b.ins().iadd(start, rows);
-            e.nest(loops, &mut |e| {
-                let indices = current(e, loops);
-                let feature = distance(e, &indices, strides.iter().copied());
-                let (from, to) = (e.b.ins().iadd(from, feature), e.address(target));
-                copy_lanes(e, from, to, stride);
-            });
+    if let Some(unit) = side_by_side(e, source, row_strides) {
+        return rows_together(e, row_strides, (loops, strides), start, target, &mut |e, from, to| {
+            copy_lanes(e, from, to, unit);
         });
     }
     let (element, size) = element(e, source);
@@ -276,6 +228,53 @@ fn load(
     });
 }
 
+/// Emits `copy` for each panel and index of some loops: how many rows there are, where the first lies in the stored
+/// matrix from `start` on, and where in tile memory.
+fn rows_apart(
+    e: &mut Emitter<'_>,
+    matrix: &Matrix,
+    (loops, strides): (&[(Axis, usize)], &[isize]),
+    start: Value,
+    tile: &Access,
+    copy: &mut dyn FnMut(&mut Emitter<'_>, Value, Value, Value),
+) {
+    e.panels(&mut |e| {
+        let (rows, first) = (e.valid_lanes(), e.first_row());
+        let distance_of_rows = e.b.ins().imul_imm_s(first, (matrix.stride * 4) as i64);
+        let first = e.b.ins().iadd(start, distance_of_rows);
+        e.nest(loops, &mut |e| {
+            let indices = current(e, loops);
+            let feature = distance(e, &indices, strides.iter().copied());
+            let (stored, place) = (e.b.ins().iadd(first, feature), e.address(tile));
+            copy(e, rows, stored, place);
+        });
+    });
+}
+
+/// Emits `copy` for each feature and panel, of which the rows lie side by side: where in the stored value from `start` on,
+/// and where in tile memory. The panels of a feature, which lie behind one another, come before the next feature.
+fn rows_together(
+    e: &mut Emitter<'_>,
+    row_strides: &[(Axis, isize)],
+    (loops, strides): (&[(Axis, usize)], &[isize]),
+    start: Value,
+    tile: &Access,
+    copy: &mut dyn FnMut(&mut Emitter<'_>, Value, Value),
+) {
+    e.nest(loops, &mut |e| {
+        let indices = current(e, loops);
+        let feature = distance(e, &indices, strides.iter().copied());
+        let start = e.b.ins().iadd(start, feature);
+        e.panels(&mut |e| {
+            let row = e.first_row();
+            let indices = e.row_indices(row);
+            let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
+            let (stored, place) = (e.b.ins().iadd(start, rows), e.address(tile));
+            copy(e, stored, place);
+        });
+    });
+}
+
 /// The words of an element of a stored value of which the rows of each panel lie side by side.
 fn side_by_side(e: &Emitter<'_>, id: BufferId, row_strides: &[(Axis, isize)]) -> Option<usize> {
     let unit = words(e.plan.buffers[id.0 as usize].dtype);
@@ -312,29 +311,17 @@ fn save(
     row_strides: &[(Axis, isize)],
     target: BufferId,
 ) {
-    let start = e.base(crate::plan::Source::Buffer(target));
-    if let Some((stride, features)) = matrix(e.kernel, row_strides, (loops, strides), source) {
-        return e.panels(&mut |e| {
-            let (rows, first) = (e.valid_lanes(), e.first_row());
-            let distance = e.b.ins().imul_imm_s(first, (stride * 4) as i64);
-            let to = e.b.ins().iadd(start, distance);
-            let from = e.address(source);
-            let (features, stride, from_stride) = (e.word(features), e.word(stride), e.word(LANES));
+    let start = e.base(Source::Buffer(target));
+    if let Some(matrix) = matrix(e.kernel, row_strides, (loops, strides), source) {
+        let outer = (&loops[..matrix.outer], &strides[..matrix.outer]);
+        return rows_apart(e, &matrix, outer, start, source, &mut |e, rows, to, from| {
+            let (features, stride, from_stride) = (e.word(matrix.features), e.word(matrix.stride), e.word(LANES));
             library::call(e, Callee::StorePanel, &[rows, features, from, from_stride, to, stride]);
         });
     }
     if let Some(unit) = side_by_side(e, target, row_strides) {
-        return e.panels(&mut |e| {
-            let row = e.first_row();
-            let indices = e.row_indices(row);
-            let rows = distance(e, &indices, row_strides.iter().map(|(_, stride)| *stride));
-            let to = e.b.ins().iadd(start, rows);
-            e.nest(loops, &mut |e| {
-                let indices = current(e, loops);
-                let feature = distance(e, &indices, strides.iter().copied());
-                let (from, to) = (e.address(source), e.b.ins().iadd(to, feature));
-                copy_lanes(e, from, to, unit);
-            });
+        return rows_together(e, row_strides, (loops, strides), start, source, &mut |e, to, from| {
+            copy_lanes(e, from, to, unit);
         });
     }
     let (element, size) = element(e, target);
@@ -624,13 +611,6 @@ impl Partial<'_> {
         let distance = distance(e, &indices, rows.iter().map(stride));
         e.b.ins().iadd(address, distance)
     }
-}
-
-/// Whether a sum over rows is taken panel by panel rather than over all panels of a tile: there is one for each index of
-/// some rows, or its terms ask which row it is.
-pub(super) fn sums_by_panel(row_strides: &[(Axis, isize)], body: &Expression) -> bool {
-    let asks = |term: &Term| matches!(term, Term::RowIndex(_) | Term::Random { .. } | Term::Gather { .. });
-    !row_strides.is_empty() || body.terms.iter().any(asks)
 }
 
 /// Vectors of four lanes that a sum over rows is kept in: sixteen lanes, as one vector has at 512 bits.

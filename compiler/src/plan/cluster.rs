@@ -6,6 +6,7 @@
 
 use super::{
     Decision, PlanOptions,
+    batch::leading,
     rows::{
         AxisOrder, Contraction, Demands, contraction, is_computed, is_rowwise, path, preferred, rows_through,
         scatter_accumulates, sums_rows,
@@ -215,7 +216,9 @@ impl Builder<'_> {
         }
         let suits = match graph.op(node) {
             Op::Contract { .. } => match contraction(graph, node, &self.axes) {
-                Contraction::Rows { rows: own, .. } => return (own == rows).then_some((rows, false)),
+                Contraction::Rows { x, rows: own } => {
+                    return leading(graph, node, x, &own, &rows).is_some().then_some((rows, false));
+                }
                 Contraction::Accumulate { rows: own } => {
                     return (own == rows && self.other_operand_is_elsewhere_or_rowwise(node, &rows))
                         .then_some((rows, true));

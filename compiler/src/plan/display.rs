@@ -1,6 +1,8 @@
 //! The printed form of a plan.
 
-use super::{Access, Expression, Kernel, Layout, Place, Plan, Precision, Source, Stage, Step, Store, Term, Window};
+use super::{
+    Access, Expression, Factor, Kernel, Layout, Place, Plan, Precision, Source, Stage, Step, Store, Term, Window,
+};
 use crate::axis::Axis;
 use std::fmt;
 
@@ -36,6 +38,10 @@ impl fmt::Display for Layout {
             Layout::Pairs { matrices, n, blocks, block } => {
                 write!(f, "pairs {matrices} × [{n}][{}]", blocks * block)
             }
+            Layout::Fragments { matrices: 1, n, blocks, block } => write!(f, "fragments [{n}][{}]", blocks * block),
+            Layout::Fragments { matrices, n, blocks, block } => {
+                write!(f, "fragments {matrices} × [{n}][{}]", blocks * block)
+            }
             Layout::Partials { elements, chunks } => write!(f, "partials {chunks} × {elements}"),
         }
     }
@@ -65,6 +71,13 @@ impl fmt::Display for Access {
             parts.push("lane".to_owned());
         }
         write!(f, "{}]", parts.join(" + "))
+    }
+}
+
+impl fmt::Display for Factor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Factor { access, row_stride, .. } = self;
+        if access.lanes { write!(f, "{access}") } else { write!(f, "{access} by rows of {row_stride}") }
     }
 }
 
@@ -147,14 +160,16 @@ impl fmt::Display for Stage {
             Stage::Scatter { loops, body, index, update, target, size, .. } => {
                 writeln!(f, "    scatter {target} at v{index} of {size} += v{update} over [{}]\n{body}", sized(loops))
             }
-            Stage::Contract { loops, weights, n, k, x, c, pairs, window, .. } => {
-                let around = around(loops, window.as_ref());
+            Stage::Contract { loops, batch, weights, n, k, x, c, pairs, window, .. } => {
+                let each = batch.map_or_else(String::new, |batch| format!(" for each {} rows", batch.rows));
+                let around = each + &around(loops, window.as_ref());
                 let rounded = pairs.map_or_else(String::new, |pairs| format!(" in bf16 through {pairs}"));
                 writeln!(f, "    contract {c} = b{} · {x}, n={n} k={k}{rounded}{around}", weights.0)
             }
-            Stage::AccumulateContract { loops, g, n, x, k, precision, target, window, .. } => {
+            Stage::AccumulateContract { loops, g, x, precision, target, window, .. } => {
                 let around = around(loops, window.as_ref());
                 let rounded = if *precision == Precision::Bf16 { " in bf16" } else { "" };
+                let (n, k) = (g.features, x.features);
                 writeln!(f, "    accumulate b{} += {g} · {x} over rows, n={n} k={k}{rounded}{around}", target.0)
             }
             Stage::AccumulateReduce { loops, row_strides, over, combine, body, term, target, .. } => {

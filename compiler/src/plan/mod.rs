@@ -24,6 +24,8 @@
 //! not know instruction sets: what it asks of the machine is in [`Target`].
 
 mod access;
+pub(crate) mod analysis;
+mod batch;
 mod cluster;
 mod display;
 mod memory;
@@ -63,12 +65,32 @@ pub struct Target {
     pub near_bytes: usize,
     /// Bytes beyond which a stored value will not be found in cache when it is read again.
     pub cache_bytes: usize,
+    /// Tiles that a kernel is cut into at least, as far as it has panels, and pieces that rows are cut into for
+    /// accumulation at most.
+    pub least_tiles: usize,
+    /// What multiplies matrices.
+    pub products: Products,
+}
+
+/// What multiplies matrices, and how it wants its operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Products {
+    /// Micro-kernels: weights in strips; what is summed over rows is turned first.
+    MicroKernels,
+    /// Tensor cores: weights in [fragments](Layout::Fragments), tiles as they lie, of so many panels at most.
+    TensorCores { panels: usize },
 }
 
 impl Default for Target {
     /// A present-day server core: 1 MiB of second-level cache a core, 32 MiB of shared cache.
     fn default() -> Target {
-        Target { tile_bytes: 512 << 10, near_bytes: 32 << 10, cache_bytes: 32 << 20 }
+        Target {
+            tile_bytes: 512 << 10,
+            near_bytes: 32 << 10,
+            cache_bytes: 32 << 20,
+            least_tiles: 32,
+            products: Products::MicroKernels,
+        }
     }
 }
 
@@ -220,6 +242,9 @@ pub enum Layout {
     /// Weights in strips of bf16 pairs: `[matrix][strip][block][pair of k][height]` or as the machine's unit has it, with
     /// each block of k filled up to whole tiles by zeros. An element is a pair.
     Pairs { matrices: usize, n: usize, blocks: usize, block: usize },
+    /// Weights in fragments of 16 outputs by 8 or 16 of k, as threads of a graphics processor hold them:
+    /// `[matrix][16 outputs][block][step of k][32 threads][4]`, filled up with zeros. An element is four bytes.
+    Fragments { matrices: usize, n: usize, blocks: usize, block: usize },
     /// One partial result a chunk: `elements` of it.
     Partials { elements: usize, chunks: usize },
 }
@@ -237,6 +262,10 @@ impl Layout {
             Layout::Strips { matrices, n, k } => (matrices * n * k).next_multiple_of(LANES),
             Layout::Pairs { matrices, n, blocks, block } => {
                 (matrices * n * blocks * pairs(*block)).next_multiple_of(LANES)
+            }
+            // Steps of 8 take the most.
+            Layout::Fragments { matrices, n, blocks, block } => {
+                matrices * n.next_multiple_of(16) * blocks * block.next_multiple_of(8)
             }
             Layout::Partials { elements, chunks } => elements.next_multiple_of(LANES) * chunks,
         }
@@ -425,6 +454,9 @@ pub struct Window {
     pub taps: Vec<Tap>,
     /// How many of the taps are outside of a block.
     pub outer: usize,
+    /// How many of the first tap inside are in a block, a divisor of them all: a block has a stretch of these, and all of
+    /// the others.
+    pub stretch: usize,
     /// The other summed axes, inside of the taps, with their sizes and strides in words.
     pub features: Vec<(Axis, usize, isize)>,
     /// Strides in words of the stage's loops.
@@ -448,6 +480,29 @@ pub struct RowWindow {
     pub unit: isize,
 }
 
+/// How the rows of a kernel are shared among the matrices of a batch: each has as many, one matrix after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Rows of each matrix.
+    pub rows: usize,
+    /// Tile memory for what one matrix gives a panel that has rows of others, too; none where every matrix has whole
+    /// panels.
+    pub apart: Option<Source>,
+}
+
+/// An operand of a sum of products over rows. Either its rows or its features lie side by side: one of the strides is 1.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factor {
+    /// Where the first row of a panel is.
+    pub access: Access,
+    /// How many features.
+    pub features: usize,
+    /// Words from feature to feature.
+    pub feature_stride: usize,
+    /// Words from row to row.
+    pub row_stride: usize,
+}
+
 /// A summed axis that moves along a row axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tap {
@@ -462,9 +517,29 @@ pub struct Tap {
 }
 
 impl Window {
-    /// Taps outside of a block, all together.
+    /// Blocks that the taps are read in.
     pub fn blocks(&self) -> usize {
-        self.taps[..self.outer].iter().map(|tap| tap.size).product()
+        self.taps[..self.outer].iter().map(|tap| tap.size).product::<usize>() * self.stretches()
+    }
+
+    /// Blocks that the first tap inside is cut into.
+    pub fn stretches(&self) -> usize {
+        self.taps.get(self.outer).map_or(1, |tap| tap.size / self.stretch)
+    }
+
+    /// The tap along which positions are read at a time, if rows lie side by side: the last of a block.
+    pub fn sliding_tap(&self) -> Option<&Tap> {
+        let tap = self.taps[self.outer..].last()?;
+        let (last, along) = (self.rows.last()?, self.rows.get(tap.row)?);
+        let still = self.taps.iter().all(|tap| tap.row + 1 != self.rows.len());
+        let side_by_side = self.panel == 0 && still && last.hop == 1 && last.unit == 1 && last.divide == 1;
+        (side_by_side && tap.step > 0 && along.divide == 1).then_some(tap)
+    }
+
+    /// The taps of a block, with how many of each.
+    pub fn inside(&self) -> Vec<Loop> {
+        let size = |at: usize, tap: &Tap| if at == 0 { self.stretch } else { tap.size };
+        self.taps[self.outer..].iter().enumerate().map(|(at, tap)| (tap.axis, size(at, tap))).collect()
     }
 }
 
@@ -516,11 +591,13 @@ pub enum Stage {
         stride: isize,
         size: usize,
     },
-    /// `c[n][row] = Σₖ w[n][k] · x[k][row]` by micro-kernels, with a matrix of weights for each index of the loops. With a
-    /// window, `x` is tile memory that is filled from it, a block of the k at a time. With tile memory for `pairs`, both
-    /// operands are rounded to bf16: the weights by the step that packs them, `x` here.
+    /// `c[n][row] = Σₖ w[n][k] · x[k][row]` by micro-kernels, with a matrix of weights for each index of the loops; with a
+    /// batch, for each of its elements and each index of the loops. With a window, `x` is tile memory that is filled from
+    /// it, a block of the k at a time. With tile memory for `pairs`, both operands are rounded to bf16: the weights by the
+    /// step that packs them, `x` here.
     Contract {
         loops: Vec<Loop>,
+        batch: Option<Batch>,
         weights: BufferId,
         n: usize,
         k: usize,
@@ -531,16 +608,13 @@ pub enum Stage {
         pairs: Option<Source>,
         window: Option<Window>,
     },
-    /// `partial[n][k] += Σ_row g[n][row] · x[k][row]` for each index of the loops, the partial result as panels of k.
+    /// `partial[n][k] += Σ_row g[n][row] · x[k][row]` for each index of the loops, the partial result as panels of k; n and k
+    /// are the features of `g` and `x`.
     /// `strips` and `turned` are tile memory for the packed operands. A window is read as in [`Stage::Contract`].
     AccumulateContract {
         loops: Vec<Loop>,
-        g: Access,
-        g_stride: usize,
-        n: usize,
-        x: Access,
-        x_stride: usize,
-        k: usize,
+        g: Factor,
+        x: Factor,
         strips: Source,
         turned: Source,
         precision: Precision,

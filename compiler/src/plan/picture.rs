@@ -239,7 +239,8 @@ fn stage_line(plan: &Plan, stage: &Stage) -> Line {
             let rounded = if pairs.is_some() { ", in bf16" } else { "" };
             ("contract", format!("contract {n} × {k} with {}{rounded}", name(weights)))
         }
-        Stage::AccumulateContract { n, k, target, precision, .. } => {
+        Stage::AccumulateContract { g, x, target, precision, .. } => {
+            let (n, k) = (g.features, x.features);
             let rounded = if *precision == Precision::Bf16 { ", in bf16" } else { "" };
             ("contract", format!("accumulate {n} × {k} over rows into {}{rounded}", name(target)))
         }

@@ -4,7 +4,10 @@
 //! contractions do not, so they are asked first and their wish is handed back through the maps that
 //! feed them ([`Demands`]). What is left over chooses for itself ([`preferred`]).
 
-use super::window::is_folded;
+use super::{
+    batch::{batch_axes, batched_rows},
+    window::is_folded,
+};
 use crate::{
     axis::{Axis, Shape},
     graph::{Graph, NodeId, Op, ScalarOp},
@@ -133,7 +136,8 @@ pub(super) fn is_rowwise(graph: &Graph, node: NodeId, rows: &[Axis]) -> bool {
 /// How a contraction is computed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Contraction {
-    /// Rows of operand `x` against packed weights.
+    /// Rows of operand `x` against packed weights: one matrix, or one for each element of a batch. These are the rows of
+    /// each matrix.
     Rows { x: usize, rows: Vec<Axis> },
     /// A sum over rows that both operands have.
     Accumulate { rows: Vec<Axis> },
@@ -169,15 +173,6 @@ impl AxisOrder {
         axes.sort_by_key(|axis| self.0.get(axis).copied().unwrap_or(usize::MAX));
         axes
     }
-}
-
-/// The axes that both operands of a contraction have and that are not summed: there is one product for each of their
-/// elements.
-pub(super) fn batch_axes(graph: &Graph, node: NodeId) -> Vec<(Axis, usize)> {
-    let Op::Contract { over } = graph.op(node) else { return Vec::new() };
-    let operands = graph.operands(node);
-    let (first, second) = (graph.shape(operands[0]), graph.shape(operands[1]));
-    first.iter().filter(|(axis, _)| second.contains(*axis) && !over.contains(axis)).collect()
 }
 
 /// Rows that are worth a product of matrices each, where there is one for each element of some axes: with fewer, the
@@ -227,8 +222,17 @@ fn chosen(graph: &Graph, node: NodeId, order: &AxisOrder) -> Contraction {
     if let Some(x) = (0..2).find(|x| windows(operands[*x]).any(|summed| summed == (false, true))) {
         return Contraction::Rows { x, rows: order.sorted(free[x].axes()) };
     }
-    // The gradient of its weights sums over these rows.
-    let slides = operands.iter().any(|operand| windows(*operand).any(|summed| summed == (true, false)));
+    // The gradient of its weights is computed along its own elements, or sums over these rows.
+    let slides = |x: &usize| windows(operands[*x]).any(|summed| summed == (true, false));
+    let along = |x: usize| {
+        let own: Vec<Axis> = free[x].axes().collect();
+        let rows = rows_of_result(graph, operands[x], &own, over, depth)?;
+        Some(Contraction::Rows { x, rows })
+    };
+    if let Some(contraction) = (0..2).filter(slides).find_map(along) {
+        return contraction;
+    }
+    let slides = (0..2).any(|x| slides(&x));
     if depth > sizes[0].max(sizes[1]) || slides && depth >= super::LANES {
         return Contraction::Accumulate { rows: order.sorted(over.iter().copied()) };
     }
@@ -239,6 +243,34 @@ fn chosen(graph: &Graph, node: NodeId, order: &AxisOrder) -> Contraction {
         std::cmp::Ordering::Equal => usize::from(stored(0)),
     };
     Contraction::Rows { x, rows: order.sorted(free[x].axes()) }
+}
+
+/// Results along the rows of a sum at least, so that they are worth computing tile by tile: every thread gets its share.
+const LEAST_RESULTS: usize = 8 * super::LANES;
+
+/// Partial results that a sum over rows keeps where they are large.
+const PARTIALS: usize = 8;
+
+/// Elements that lie side by side at least in what is read along results.
+const LEAST_TOGETHER: usize = 16;
+
+/// The free axes of a windowed operand in the order in which it is stored, if a contraction over its positions is better
+/// computed along these, with the summed axes as the depth, than as a sum over rows. That keeps no partial results, which
+/// every tile of rows would read and write, but the whole other operand in strips: it should not be larger than they.
+/// And it wants an operand whose free axes lie together, as the channels of a picture do that comes channels last, while
+/// a sum over rows turns what it reads.
+fn rows_of_result(graph: &Graph, operand: NodeId, free: &[Axis], over: &[Axis], depth: usize) -> Option<Vec<Axis>> {
+    let shape = graph.shape(operand);
+    let size = |axis: &Axis| shape.size(*axis).unwrap_or(1);
+    let results: usize = free.iter().map(size).product();
+    if results < LEAST_RESULTS || depth > PARTIALS * results {
+        return None;
+    }
+    let mut strides = super::window::stored_strides(graph, operand, free, over)?;
+    strides.sort_by_key(|(_, stride)| std::cmp::Reverse(*stride));
+    let (last, stride) = strides.last()?;
+    let together = *stride == 1 && size(last) >= LEAST_TOGETHER;
+    together.then(|| strides.into_iter().map(|(axis, _)| axis).collect())
 }
 
 /// The windows among the views directly behind a node: the names that positions and taps have at the node.
@@ -362,7 +394,7 @@ impl Demands {
         let shape = graph.shape(graph.operands(node)[position]);
         match graph.op(node) {
             Op::Contract { .. } => match contraction(graph, node, order) {
-                Contraction::Rows { x, rows } => (x == position).then_some(rows),
+                Contraction::Rows { x, rows } => (x == position).then(|| batched_rows(graph, node, x, rows, order)),
                 Contraction::Accumulate { rows } => Some(rows),
                 Contraction::General => None,
             },
@@ -399,7 +431,8 @@ fn wanted(graph: &Graph, node: NodeId, demands: &Demands, order: &AxisOrder) -> 
     let without = |axes: &[Axis]| order.sorted(shape.without(axes).axes());
     match graph.op(node) {
         Op::Contract { .. } => match contraction(graph, node, order) {
-            Contraction::Rows { rows, .. } | Contraction::Accumulate { rows } => rows,
+            Contraction::Rows { x, rows } => batched_rows(graph, node, x, rows, order),
+            Contraction::Accumulate { rows } => rows,
             Contraction::General => order.sorted(shape.axes()),
         },
         Op::Reduce { axes, .. } if accumulates(graph, node) => summed_rows(graph, node, axes, order),

@@ -13,8 +13,8 @@
 //! leading axis; [`Kernel::blocks`] is the list of accesses for which that is known.
 
 use super::{
-    Access, Buffer, BufferId, Expression, Kernel, LANES, Layout, Place, PlanOptions, Source, Stage, Step, Store, Term,
-    words,
+    Access, Buffer, BufferId, Expression, Factor, Kernel, LANES, Layout, Place, PlanOptions, Source, Stage, Step,
+    Store, Term, words,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
@@ -281,10 +281,10 @@ impl Kernel {
                 }
                 Stage::AccumulateContract { g, x, target, window, .. } => {
                     note(*target, false);
-                    self.note_access(g, buffers, &mut note);
+                    self.note_factor(g, buffers, &mut note);
                     match window {
                         Some(window) => note(window.source, false),
-                        None => self.note_access(x, buffers, &mut note),
+                        None => self.note_factor(x, buffers, &mut note),
                     }
                 }
                 Stage::AccumulateReduce { body, target, .. } | Stage::AccumulateScatter { body, target, .. } => {
@@ -304,6 +304,27 @@ impl Kernel {
                 Term::Gather { source: Access { source: Source::Buffer(id), .. }, .. } => note(*id, false),
                 _ => {}
             }
+        }
+    }
+
+    fn note_factor(&self, factor: &Factor, buffers: &[Buffer], note: &mut impl FnMut(BufferId, bool)) {
+        let Factor { access, features, row_stride, .. } = factor;
+        match access.source {
+            Source::Buffer(id) if !access.lanes => {
+                let mut stride = *row_stride as isize;
+                let mut row_strides: Vec<isize> = Vec::new();
+                for (_, size) in self.rows.iter().rev() {
+                    row_strides.insert(0, stride);
+                    stride *= *size as isize;
+                }
+                let leading = self.rows.first().map_or(1, |(_, size)| *size);
+                // Loops around the product may go anywhere.
+                let alone = access.strides.iter().all(|(_, stride)| *stride == 0);
+                let loops = [(*features, 1)];
+                let buffer = &buffers[id.0 as usize];
+                note(id, alone && self.plain_block(buffer, leading, &row_strides, &loops, access.offset));
+            }
+            _ => self.note_access(access, buffers, note),
         }
     }
 

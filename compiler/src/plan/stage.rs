@@ -68,7 +68,7 @@ impl Stage {
                 vec![Source::Buffer(*weights), window.as_ref().map_or(x.source, Window::source)]
             }
             Stage::AccumulateContract { g, x, window, .. } => {
-                vec![g.source, window.as_ref().map_or(x.source, Window::source)]
+                vec![g.access.source, window.as_ref().map_or(x.access.source, Window::source)]
             }
         }
     }
@@ -85,12 +85,14 @@ impl Stage {
             Stage::Reduce { store, .. } | Stage::ArgReduce { store, .. } | Stage::Scan { store, .. } => {
                 vec![store.target.source]
             }
-            Stage::Contract { c, x, pairs, window, .. } => {
-                std::iter::once(c.source).chain(*pairs).chain(window.as_ref().map(|_| x.source)).collect()
+            Stage::Contract { c, x, batch, pairs, window, .. } => {
+                let apart = batch.and_then(|batch| batch.apart);
+                let own = std::iter::once(c.source).chain(apart).chain(*pairs);
+                own.chain(window.as_ref().map(|_| x.source)).collect()
             }
             Stage::AccumulateContract { strips, turned, target, x, window, .. } => {
                 let own = [*strips, *turned, Source::Buffer(*target)];
-                own.into_iter().chain(window.as_ref().map(|_| x.source)).collect()
+                own.into_iter().chain(window.as_ref().map(|_| x.access.source)).collect()
             }
             Stage::AccumulateReduce { target, .. } | Stage::AccumulateScatter { target, .. } => {
                 vec![Source::Buffer(*target)]

@@ -27,8 +27,8 @@ pub enum Defect {
     Chunks { kernel: String, chunks: usize, buffer: u32, found: String },
     #[error("stage {stage} of \"{kernel}\" multiplies in {precision} by b{buffer}, which is {found}")]
     Weights { kernel: String, stage: usize, precision: Precision, buffer: u32, found: String },
-    #[error("t{tile} of \"{kernel}\" has no room for the pairs of stage {stage}")]
-    Pairs { kernel: String, stage: usize, tile: usize },
+    #[error("t{tile} of \"{kernel}\" has no room for what stage {stage} puts there")]
+    Room { kernel: String, stage: usize, tile: usize },
     #[error("step {step} cannot run in {parts} parts")]
     Parts { step: usize, parts: usize },
     #[error("b{buffer} is kept for a part, and step {step} touches more")]
@@ -261,17 +261,26 @@ impl Plan {
         };
         let room = |source: Source, needed: usize| match source {
             Source::Tile(_) if words(source) >= needed * kernel.tile_panels => Ok(()),
-            Source::Tile(tile) => Err(Defect::Pairs { kernel: kernel.name.clone(), stage: at, tile }),
+            Source::Tile(tile) => Err(Defect::Room { kernel: kernel.name.clone(), stage: at, tile }),
             Source::Buffer(id) => Err(Defect::Outside { buffer: id.0 }),
         };
         match stage {
-            Stage::Contract { weights, n, k, pairs: tile, window, .. } => {
+            Stage::Contract { loops, batch, weights, n, k, pairs: tile, window, .. } => {
+                let looped: usize = loops.iter().map(|(_, size)| size).product();
+                let count = looped * batch.map_or(1, |batch| kernel.row_count() / batch.rows.max(1));
                 let blocks = window.as_ref().map_or(1, Window::blocks);
                 let layout = &self.buffers[weights.0 as usize].layout;
                 let fits = match layout {
-                    Layout::Strips { n: own, k: depth, .. } => tile.is_none() && (own, depth) == (n, k),
-                    Layout::Pairs { n: own, blocks: count, block, .. } => {
-                        tile.is_some() && own == n && *count == blocks && blocks * block == *k
+                    Layout::Strips { matrices, n: own, k: depth } => {
+                        tile.is_none() && (own, depth) == (n, k) && *matrices == count
+                    }
+                    Layout::Pairs { matrices, n: own, blocks: parts, block } => {
+                        let whole = *parts == blocks && blocks * block == *k;
+                        tile.is_some() && own == n && whole && *matrices == count
+                    }
+                    Layout::Fragments { matrices, n: own, blocks: parts, block } => {
+                        let whole = *parts == blocks && blocks * block == *k;
+                        tile.is_none() && own == n && whole && *matrices == count
                     }
                     _ => false,
                 };
@@ -280,11 +289,14 @@ impl Plan {
                     let (kernel, found) = (kernel.name.clone(), layout.to_string());
                     return Err(Defect::Weights { kernel, stage: at, precision, buffer: weights.0, found });
                 }
+                if let Some(apart) = batch.and_then(|batch| batch.apart) {
+                    room(apart, n * LANES)?;
+                }
                 tile.map_or(Ok(()), |tile| room(tile, pairs(k / blocks) * LANES))
             }
-            Stage::AccumulateContract { n, k, strips, turned, precision: Precision::Bf16, window, .. } => {
-                let block = k / window.as_ref().map_or(1, Window::blocks);
-                room(*strips, n * pairs(LANES))?;
+            Stage::AccumulateContract { g, x, strips, turned, precision: Precision::Bf16, window, .. } => {
+                let block = x.features / window.as_ref().map_or(1, Window::blocks);
+                room(*strips, g.features * pairs(LANES))?;
                 room(*turned, block.next_multiple_of(LANES) * pairs(LANES))
             }
             _ => Ok(()),

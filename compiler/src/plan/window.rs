@@ -3,7 +3,10 @@
 //! The taps of a convolution are axes that move along a row axis. Such an operand is not computed; it is read from the
 //! stored value through a [`Window`](super::Window), and paddings and enlargements on the way are part of the reading.
 
-use super::rows::{Contraction, contraction, is_transparent};
+use super::{
+    access::Strided,
+    rows::{Contraction, contraction, is_transparent},
+};
 use crate::{
     axis::Axis,
     graph::{DType, Graph, NodeId, Op},
@@ -62,6 +65,23 @@ fn chain(graph: &Graph, node: NodeId) -> (NodeId, Vec<NodeId>) {
     }
     views.reverse();
     (base, views)
+}
+
+/// The distances, in elements, between the indices of some axes of a view of an input or a parameter, if what the view
+/// shows can be read through a window with these axes as rows, and `over` as what is summed.
+pub(super) fn stored_strides(graph: &Graph, node: NodeId, rows: &[Axis], over: &[Axis]) -> Option<Vec<(Axis, isize)>> {
+    let (base, views) = chain(graph, node);
+    if !matches!(graph.op(base), Op::Input(_) | Op::Parameter(_)) || graph.ty(base).dtype != DType::F32 {
+        return None;
+    }
+    let reach = reach(graph, base, &views)?;
+    let bases = reach.rows(rows, over).filter(|_| reach.is_window(rows))?;
+    let lie = Strided::dense(graph.shape(base).iter(), 1);
+    let stride = |(row, base): (&Axis, usize)| {
+        let (_, unit) = lie.get(reach.bases[base].axis)?;
+        Some((*row, reach.get(*row)?.step * unit))
+    };
+    rows.iter().zip(bases).map(stride).collect()
 }
 
 /// Follows views outwards from `base`; none where one of them is not a sum of positions.
@@ -198,7 +218,7 @@ fn lanes_of(graph: &Graph, node: NodeId, position: usize) -> Option<(Vec<Axis>, 
     match contraction(graph, node, &super::rows::AxisOrder::none()) {
         Contraction::Rows { x, rows } if x == position => Some((rows, over.clone())),
         Contraction::Accumulate { rows } => {
-            let batch = super::rows::batch_axes(graph, node);
+            let batch = super::batch::batch_axes(graph, node);
             let is_free = |axis: &Axis| !rows.contains(axis) && batch.iter().all(|(other, _)| other != axis);
             let free = graph.shape(graph.operands(node)[position]).axes().filter(is_free).collect();
             Some((rows, free))
@@ -208,7 +228,7 @@ fn lanes_of(graph: &Graph, node: NodeId, position: usize) -> Option<(Vec<Axis>, 
 }
 
 /// Whether an operand of a contraction would be read through a window, whatever becomes of the views on the way.
-fn reads_window(graph: &Graph, node: NodeId, position: usize) -> bool {
+pub(super) fn reads_window(graph: &Graph, node: NodeId, position: usize) -> bool {
     let operand = graph.operands(node)[position];
     let Some((rows, over)) = lanes_of(graph, node, position) else { return false };
     let (base, views) = chain(graph, operand);

@@ -15,15 +15,17 @@ mod tape;
 
 use super::{
     emitter::{Emitter, GROUPS, WIDTH, flags},
-    expression::{addressed, analyse, collapse},
     library::{self, Callee},
-    scalar::{elementary, is_elementary},
-    stage::{Partial, sums_by_panel},
+    stage::Partial,
 };
 use crate::{
     axis::Axis,
+    elementary::{elementary, is_elementary},
     graph::{Combine, DType, Distribution, ScalarOp},
-    plan::{Access, Expression, Kernel, LANES, Plan, Stage, Step, Store, Term},
+    plan::{
+        Access, Expression, Kernel, LANES, Plan, Stage, Step, Store, Term,
+        analysis::{addressed, analyse, collapse, sums_by_panel},
+    },
     random::{INCREMENT, MULTIPLIER, STEPS, Step as Mix, UNIFORM_BITS, UNIFORM_UNIT},
 };
 use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Value as Address, types::I64};

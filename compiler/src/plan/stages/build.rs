@@ -3,13 +3,13 @@
 //! Members are scheduled so that maps over the same features follow one another; such a run becomes
 //! one stage whose values stay in registers unless somebody else needs them.
 
-use super::{Planner, expression::Body, features, product};
+use super::{Planner, expression::Body, features, offsets, product};
 use crate::{
     axis::{Axis, Shape},
     graph::{DType, NodeId, Op},
     plan::{
-        Access, Arrangement, BufferId, Combine, Decision, Kernel, LANES, Layout, Place, Precision, Source, Stage, Step,
-        Store,
+        Access, Arrangement, BufferId, Combine, Decision, Factor, Kernel, LANES, Layout, Place, Precision, Products,
+        Source, Stage, Step, Store,
         access::{Names, Strided},
         memory::{self, Interval},
         rows::{Path, path},
@@ -18,11 +18,12 @@ use crate::{
 };
 use rustc_hash::FxHashMap;
 
-/// Tiles that a kernel is cut into at least, as far as it has panels.
-const LEAST_TILES: usize = 32;
-
 /// Bytes of partial results beyond which there are few of them: each tile reads and writes one.
 const LARGE_PARTIAL: usize = 256 << 10;
+
+/// Bytes of a value beyond which its elements are not written one by one where they are wanted, each into a line of the
+/// cache that other tiles write, too.
+const LARGE_SCATTER: usize = 256 << 10;
 
 /// Where a value of this kernel lives: its features' strides relative to a source.
 #[derive(Clone)]
@@ -65,6 +66,15 @@ pub(super) struct Builder<'p, 'g> {
     readers: FxHashMap<NodeId, Vec<NodeId>>,
     group: Option<Group>,
     partials: Vec<Partial>,
+    /// Values that are put into their order by a step of their own.
+    scattered: Vec<Scattered>,
+}
+
+/// A value stored as panels, of which the elements lie apart in the order that is wanted.
+struct Scattered {
+    panels: BufferId,
+    target: BufferId,
+    arrangement: Arrangement,
 }
 
 /// Plans the kernel of a cluster and appends it to the program.
@@ -117,6 +127,7 @@ impl<'p, 'g> Builder<'p, 'g> {
             readers: FxHashMap::default(),
             group: None,
             partials: Vec::new(),
+            scattered: Vec::new(),
         }
     }
 
@@ -145,7 +156,10 @@ impl<'p, 'g> Builder<'p, 'g> {
                 })
             };
             let joins = waiting.iter().position(|node| ready(node) && self.joins_group(*node).is_some());
-            let at = joins.or_else(|| waiting.iter().position(ready)).unwrap_or(0);
+            // A sum over rows leaves nothing in the tile, and after it its operands may go.
+            let sums = |node: &NodeId| ready(node) && self.planner.clusters.accumulating.contains(node);
+            let next = || waiting.iter().position(sums).or_else(|| waiting.iter().position(ready));
+            let at = joins.or_else(next).unwrap_or(0);
             let node = waiting.remove(at);
             self.emit(node);
             done.push(node);
@@ -283,6 +297,11 @@ impl<'p, 'g> Builder<'p, 'g> {
             }
             _ => false,
         };
+        if let Some(Layout::Plain(order)) = &layout
+            && self.scatters(node, order, &loops)
+        {
+            return self.settle_scattered(node, order, &loops);
+        }
         let same = matches!(layout, Some(Layout::Panels { .. })) || along;
         let (source, panel_stride) = match &layout {
             Some(_) if large && same => {
@@ -313,6 +332,42 @@ impl<'p, 'g> Builder<'p, 'g> {
         access
     }
 
+    /// Whether saving a member in an order would write single elements all over a large value: neither its rows nor its
+    /// features lie side by side there.
+    fn scatters(&self, node: NodeId, order: &Shape, features: &[(Axis, usize)]) -> bool {
+        let dense = Strided::dense(order.iter(), 1);
+        let rows = self.planner.clusters.rows_at[&node]
+            .iter()
+            .filter_map(|axis| dense.get(*axis).map(|(size, _)| (*axis, size)));
+        let apart = |axes: Vec<(Axis, usize)>| {
+            let last = axes.into_iter().rfind(|(_, size)| *size > 1);
+            last.and_then(|(axis, _)| dense.get(axis)).is_some_and(|(_, stride)| stride != 1)
+        };
+        let large = self.dtype(node) == DType::F32 && order.elements() * 4 > LARGE_SCATTER;
+        large && apart(rows.collect()) && apart(features.to_vec())
+    }
+
+    /// Gives a member that [scatters](Self::scatters) a home in panels, from which a step after this kernel takes it.
+    fn settle_scattered(&mut self, node: NodeId, order: &Shape, features: &[(Axis, usize)]) -> Access {
+        let size = |axis: &Axis| order.size(*axis).unwrap_or(1);
+        let rows: Vec<_> = self.planner.clusters.rows_at[&node].iter().map(|axis| (*axis, size(axis))).collect();
+        let dense = Strided::dense(order.iter(), 1);
+        let stride = |axis: Axis| dense.get(axis).map_or(0, |(_, stride)| stride);
+        let [n_offsets, k_offsets] = [features, &rows].map(|axes| offsets(axes, stride).0);
+        let arrangement = Arrangement::Panels { block: k_offsets.len(), m_offsets: vec![0], n_offsets, k_offsets };
+        let name = format!("{} (panels)", self.planner.name(node));
+        let layout = Layout::Panels { rows, features: features.to_vec() };
+        let panels = self.planner.add_buffer(name, DType::F32, layout, Place::Arena(0));
+        let target = self.planner.buffer(node);
+        self.scattered.push(Scattered { panels, target, arrangement });
+        let strided = Strided::dense(features.iter().copied(), LANES as isize);
+        let panel_stride = product(features) * LANES;
+        let home = Home { source: Source::Buffer(panels), panel_stride, lanes: true, strided };
+        let access = home.access(&home.strided);
+        self.homes.insert(node, home);
+        access
+    }
+
     /// Lets a member share the memory of another: a view that turned out to cost nothing.
     pub fn alias(&mut self, node: NodeId, access: &Access, strided: Strided) {
         let strided = Strided { offset: access.offset, ..strided };
@@ -334,6 +389,12 @@ impl<'p, 'g> Builder<'p, 'g> {
 
     /// The address of an operand, loaded into tile memory first if its rows do not lie side by side.
     pub fn access(&mut self, operand: NodeId, rows: &[Axis]) -> Access {
+        self.access_for(operand, rows, 1)
+    }
+
+    /// [`access`](Self::access) of an operand that is read so many times: if that is often, what lies far apart is loaded
+    /// into tile memory, too.
+    fn access_for(&mut self, operand: NodeId, rows: &[Axis], times: usize) -> Access {
         let graph = self.planner.graph;
         let path = path(graph, operand);
         if let Some(home) = self.homes.get(&path.base) {
@@ -373,7 +434,9 @@ impl<'p, 'g> Builder<'p, 'g> {
             axes: self.rows.iter().zip(&row_strides).map(|((a, size), (_, stride))| (*a, *size, *stride)).collect(),
         };
         let names: Vec<Axis> = self.rows.iter().map(|(axis, _)| *axis).collect();
-        if named.merged(&names).is_some_and(|(_, stride)| stride == unit as isize) {
+        let is_apart = |(_, size, stride): &(Axis, usize, isize)| *size > 1 && stride.unsigned_abs() > lanes;
+        let stays = times < OFTEN || !feature_strides.iter().any(is_apart);
+        if stays && named.merged(&names).is_some_and(|(_, stride)| stride == unit as isize) {
             return direct(lanes, true);
         }
         let key = (operand, rows.to_vec());
@@ -405,15 +468,17 @@ impl<'p, 'g> Builder<'p, 'g> {
     }
 
     /// An operand as lanes whose `axes`, read as one in the given order, have one stride, for each index of some
-    /// `loops`: copied into tile memory when it is not so already. Gives the access and that stride.
+    /// `loops`: copied into tile memory when it is not so already, or when it lies far apart and is read many `times`.
+    /// Gives the access and that stride.
     pub fn column(
         &mut self,
         operand: NodeId,
         rows: &[Axis],
         loops: &[(Axis, usize)],
         axes: &[(Axis, usize)],
+        times: usize,
     ) -> (Access, usize) {
-        let access = self.access(operand, rows);
+        let access = self.access_for(operand, rows, times);
         if access.lanes
             && let Some(stride) = access.merged(axes)
         {
@@ -427,6 +492,57 @@ impl<'p, 'g> Builder<'p, 'g> {
         let stores = vec![Store { term, target: target.clone(), add: false }];
         self.stages.push(Stage::Map { loops, body: body.expression, stores });
         (target, lanes)
+    }
+
+    /// An operand of a sum over rows, its features `axes` read as one in the given order: as it lies where it is stored
+    /// row-major, else as [lanes](Self::column).
+    pub fn factor(
+        &mut self,
+        operand: NodeId,
+        rows: &[Axis],
+        loops: &[(Axis, usize)],
+        axes: &[(Axis, usize)],
+    ) -> Factor {
+        if let Some(factor) = self.row_major(operand, rows, loops, axes) {
+            return factor;
+        }
+        let (access, feature_stride) = self.column(operand, rows, loops, axes, 1);
+        Factor { access, features: product(axes), feature_stride, row_stride: 1 }
+    }
+
+    fn row_major(
+        &mut self,
+        operand: NodeId,
+        rows: &[Axis],
+        loops: &[(Axis, usize)],
+        axes: &[(Axis, usize)],
+    ) -> Option<Factor> {
+        // Pairs are of rows: operands in bf16 are turned in any case.
+        let path = path(self.planner.graph, operand);
+        if self.homes.contains_key(&path.base) || self.planner.options.precision == Precision::Bf16 {
+            return None;
+        }
+        let buffer = self.planner.buffer(path.base);
+        if !matches!(self.planner.buffers[buffer.0 as usize].layout, Layout::Plain(_)) {
+            return None;
+        }
+        let (source, strided) = self.planner.plain(&path);
+        let stride = |axis: Axis| strided.get(axis).map_or(0, |(_, stride)| stride);
+        let merged = |axes: Vec<(Axis, usize, isize)>| {
+            let names: Vec<Axis> = axes.iter().map(|(axis, ..)| *axis).collect();
+            Strided { offset: 0, axes }.merged(&names).map(|(_, stride)| stride)
+        };
+        let sized = self.rows.iter().zip(rows).map(|((_, size), axis)| (*axis, *size, stride(*axis)));
+        let row_stride = usize::try_from(merged(sized.collect())?).ok().filter(|stride| *stride > 1)?;
+        let feature_stride = merged(axes.iter().map(|(axis, size)| (*axis, *size, stride(*axis))).collect())?;
+        let access = Access {
+            source: Source::Buffer(source),
+            panel_stride: LANES * row_stride,
+            lanes: false,
+            strides: loops.iter().map(|(axis, _)| (*axis, stride(*axis))).collect(),
+            offset: strided.offset,
+        };
+        (feature_stride == 1).then(|| Factor { access, features: product(axes), feature_stride: 1, row_stride })
     }
 
     /// New tile memory for features in the given order, `lanes` words each.
@@ -460,10 +576,13 @@ impl<'p, 'g> Builder<'p, 'g> {
         self.planner.graph.ty(node).dtype
     }
 
-    /// Bytes of the largest matrix of weights that the kernel multiplies by.
+    /// Bytes of the most weights that rows of the kernel are multiplied by in one contraction.
     fn largest_matrix(&self) -> usize {
         let of = |stage: &Stage| match stage {
-            Stage::Contract { weights, .. } => self.planner.buffers[weights.0 as usize].bytes(),
+            Stage::Contract { weights, batch, .. } => {
+                let matrices = batch.map_or(1, |batch| self.row_count() / batch.rows.max(1));
+                self.planner.buffers[weights.0 as usize].bytes() / matrices.max(1)
+            }
             _ => 0,
         };
         self.stages.iter().map(of).max().unwrap_or(0)
@@ -490,7 +609,10 @@ impl<'p, 'g> Builder<'p, 'g> {
         let panels = self.row_count().div_ceil(LANES).max(1);
         let any = |kind: fn(&Stage) -> bool| self.stages.iter().any(kind);
         let target = self.planner.options.target;
-        let (budget, most) = if any(|stage| matches!(stage, Stage::AccumulateContract { .. })) {
+        let multiplies = any(|stage| matches!(stage, Stage::AccumulateContract { .. } | Stage::Contract { .. }));
+        let (budget, most) = if let (true, Products::TensorCores { panels }) = (multiplies, target.products) {
+            (target.tile_bytes, panels)
+        } else if any(|stage| matches!(stage, Stage::AccumulateContract { .. })) {
             (target.tile_bytes, 8)
         } else if any(|stage| matches!(stage, Stage::Contract { .. })) {
             // Weights that stay in cache serve one panel after another as well as several at a time, unless they are
@@ -505,11 +627,13 @@ impl<'p, 'g> Builder<'p, 'g> {
         // Enough tiles for every thread to get its share; but where large weights come from afar for every tile, as
         // few as a few threads need.
         let heavy = self.largest_matrix() > target.tile_bytes;
-        let least = if heavy || self.partial_bytes() > LARGE_PARTIAL { LEAST_TILES / 4 } else { LEAST_TILES };
+        let least =
+            if heavy || self.partial_bytes() > LARGE_PARTIAL { target.least_tiles / 4 } else { target.least_tiles };
         let most = most.min(panels.div_ceil(least));
         let tile_panels = (budget / (per_panel * 4).max(LANES * 4)).clamp(1, most);
         let tiles = panels.div_ceil(tile_panels);
-        let most_chunks = if self.partial_bytes() > LARGE_PARTIAL { LEAST_TILES / 4 } else { LEAST_TILES };
+        let most_chunks =
+            if self.partial_bytes() > LARGE_PARTIAL { target.least_tiles / 4 } else { target.least_tiles };
         let chunks = if self.partials.is_empty() { 1 } else { tiles.min(most_chunks) };
         for partial in &self.partials {
             if let Layout::Partials { chunks: count, .. } =
@@ -536,12 +660,19 @@ impl<'p, 'g> Builder<'p, 'g> {
             kernel.bytes = bytes as f64;
         }
         self.planner.steps.push(step);
+        for Scattered { panels: source, target, arrangement } in self.scattered {
+            self.planner.steps.push(Step::Combine { source, target, combine: Combine::Sum, chunks: 1, arrangement });
+        }
         for partial in self.partials {
             let Partial { partials: source, target, combine, arrangement } = partial;
             self.planner.steps.push(Step::Combine { source, target, combine, chunks, arrangement });
         }
     }
 }
+
+/// Times that an operand is read from which on a copy side by side pays for itself: at large strides each line of memory is
+/// on a page of its own. A contraction counts its outputs, of which each few read the operand once.
+const OFTEN: usize = 64;
 
 /// Bytes of a tile whose results go past the caches: few, so that memory is read and written at the same time rather
 /// than in turn.

@@ -391,3 +391,16 @@ pub(super) fn features(shape: &Shape, rows: &[Axis]) -> Vec<(Axis, usize)> {
 pub(super) fn product(loops: &[(Axis, usize)]) -> usize {
     loops.iter().map(|(_, size)| size).product()
 }
+
+/// The distances of the elements along some axes, read as one, from the lowest, and what the first is above the lowest,
+/// negative.
+pub(super) fn offsets(axes: &[(Axis, usize)], stride: impl Fn(Axis) -> isize) -> (Vec<u32>, isize) {
+    let mut offsets = vec![0];
+    for (axis, size) in axes {
+        let stride = stride(*axis);
+        offsets =
+            offsets.into_iter().flat_map(|offset| (0..*size as isize).map(move |i| offset + i * stride)).collect();
+    }
+    let low = offsets.iter().copied().min().unwrap_or(0);
+    (offsets.into_iter().map(|offset| (offset - low) as u32).collect(), low)
+}

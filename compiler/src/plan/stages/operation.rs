@@ -1,14 +1,15 @@
 //! The stages of every operation that is not lane-wise.
 
-use super::{build::Builder, expression::Body, product};
+use super::{build::Builder, expression::Body, offsets, product};
 use crate::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
     plan::{
-        Access, Arrangement, BufferId, LANES, Layout, Place, Precision, RowWindow, Stage, Step, Store, Tap, Term,
-        Window,
+        Access, Arrangement, Batch, BufferId, Factor, LANES, Layout, Place, PlanOptions, Precision, Products,
+        RowWindow, Stage, Step, Store, Tap, Term, Window,
         access::Strided,
-        rows::{Contraction, batch_axes, contraction, path},
+        batch::{batch_axes, leading},
+        rows::{Contraction, contraction, path},
         window::window,
         words,
     },
@@ -159,7 +160,7 @@ impl Builder<'_, '_> {
             return access;
         }
         let loops = self.features_of(operand, rows);
-        self.column(operand, rows, &[], &loops).0
+        self.column(operand, rows, &[], &loops, 1).0
     }
 
     /// Writes an operand into a part of the target along one axis.
@@ -289,7 +290,7 @@ impl Builder<'_, '_> {
         let graph = self.planner.graph;
         let operands = graph.operands(node);
         match contraction(graph, node, &self.planner.axes) {
-            Contraction::Rows { x, rows: own } if own == rows => {
+            Contraction::Rows { x, rows: own } if leading(graph, node, x, &own, rows).is_some() => {
                 self.contract_rows(node, (x, 1 - x), over, rows);
             }
             Contraction::Accumulate { rows: own } if own == rows => self.contract_accumulate(node, rows),
@@ -310,7 +311,10 @@ impl Builder<'_, '_> {
         self.flush();
         let graph = self.planner.graph;
         let operands = graph.operands(node);
-        let loops = batch_axes(graph, node);
+        let (along, loops): (Vec<_>, Vec<_>) =
+            batch_axes(graph, node).into_iter().partition(|(axis, _)| rows.contains(axis));
+        let along: Vec<_> = self.sizes(node, rows).into_iter().filter(|entry| along.contains(entry)).collect();
+        let outputs: Vec<_> = self.features(node).into_iter().filter(|entry| !loops.contains(entry)).collect();
         let lanes = match self.window(node, x, over, rows, &loops) {
             Some(lanes) => lanes,
             None => {
@@ -318,13 +322,17 @@ impl Builder<'_, '_> {
                 let seen = self.access(operands[x], rows);
                 let mut depth = self.sizes(operands[x], over);
                 depth.sort_by_key(|(axis, _)| std::cmp::Reverse(seen.stride(*axis)));
-                let (x, stride) = self.column(operands[x], rows, &loops, &depth);
+                let times = match self.planner.options.precision {
+                    Precision::F32 => product(&outputs),
+                    // Rounded once.
+                    Precision::Bf16 => 1,
+                };
+                let (x, stride) = self.column(operands[x], rows, &loops, &depth, times);
                 Lanes { x, stride, depth, window: None }
             }
         };
-        let outputs: Vec<_> = self.features(node).into_iter().filter(|entry| !loops.contains(entry)).collect();
         let blocks = lanes.window.as_ref().map_or(1, Window::blocks);
-        let packed = self.pack(operands[weights], &loops, &outputs, &lanes.depth, blocks);
+        let packed = self.pack(operands[weights], &[&along[..], &loops].concat(), &outputs, &lanes.depth, blocks);
         let mut saves = Vec::new();
         let target = self.settle(node, &mut saves);
         let (n, k) = (product(&outputs), product(&lanes.depth));
@@ -342,7 +350,12 @@ impl Builder<'_, '_> {
             Precision::F32 => None,
             Precision::Bf16 => Some(self.tile(pairs(k / blocks) * LANES)),
         };
-        self.stages.push(Stage::Contract { loops, weights: packed, n, k, x, x_stride, c, c_stride, pairs, window });
+        let batch = (!along.is_empty()).then(|| {
+            let rows = self.row_count() / product(&along);
+            Batch { rows, apart: (!rows.is_multiple_of(LANES)).then(|| self.tile(n * LANES)) }
+        });
+        let weights = packed;
+        self.stages.push(Stage::Contract { loops, batch, weights, n, k, x, x_stride, c, c_stride, pairs, window });
         if let Some((loops, from, target)) = copy {
             let mut body = Body::default();
             let term = body.push(Term::Load(from, DType::F32));
@@ -407,13 +420,11 @@ impl Builder<'_, '_> {
         let depth: Vec<(Axis, usize)> = (taps.iter().map(|tap| (tap.axis, tap.size)))
             .chain(features.iter().map(|(axis, size, _)| (*axis, *size)))
             .collect();
-        let mut outer = 0;
-        while outer < taps.len() && product(&depth[outer..]) > BLOCK {
-            outer += 1;
-        }
-        let x = self.apart(&depth[outer..], LANES);
+        let (outer, stretch) = block(&depth, taps.len());
         let strides = loops.iter().map(|(axis, _)| (*axis, stride(*axis))).collect();
-        let window = Window { source, panel, offset, rows: row_windows, taps, outer, features, strides };
+        let window = Window { source, panel, offset, rows: row_windows, taps, outer, stretch, features, strides };
+        let inside = [window.inside(), depth[window.taps.len()..].to_vec()].concat();
+        let x = self.apart(&inside, LANES);
         Some(Lanes { x, stride: LANES, depth, window: Some(window) })
     }
 
@@ -437,10 +448,15 @@ impl Builder<'_, '_> {
         let start = (strided.offset + m_low + n_low + k_low) as u32;
         m_offsets.iter_mut().for_each(|offset| *offset += start);
         let (matrices, n, k) = (product(loops), product(n), product(k));
-        // Only pairs are filled up block by block.
-        let (dtype, layout, blocks) = match self.planner.options.precision {
-            Precision::F32 => (DType::F32, Layout::Strips { matrices, n, k }, 1),
-            Precision::Bf16 => (DType::BF16, Layout::Pairs { matrices, n, blocks, block: k / blocks }, blocks),
+        // Strips of f32 alone are not filled up block by block.
+        let PlanOptions { precision, target, .. } = self.planner.options;
+        let block = k / blocks;
+        let (dtype, layout, blocks) = match (target.products, precision) {
+            (Products::TensorCores { .. }, _) => (DType::F32, Layout::Fragments { matrices, n, blocks, block }, blocks),
+            (Products::MicroKernels, Precision::F32) => (DType::F32, Layout::Strips { matrices, n, k }, 1),
+            (Products::MicroKernels, Precision::Bf16) => {
+                (DType::BF16, Layout::Pairs { matrices, n, blocks, block }, blocks)
+            }
         };
         let key = (source, [&m_offsets, &n_offsets, &k_offsets].map(Clone::clone), blocks);
         if let Some(target) = self.planner.packed.get(&key) {
@@ -476,49 +492,55 @@ impl Builder<'_, '_> {
         let windowed = [wanted, 1 - wanted]
             .into_iter()
             .find_map(|position| Some((position, self.window(node, position, &axes(position), rows, &loops)?)));
-        let (position, lanes) = windowed.unwrap_or_else(|| {
-            let depth = free[wanted].clone();
-            let (x, stride) = self.column(operands[wanted], rows, &loops, &depth);
-            (wanted, Lanes { x, stride, depth, window: None })
-        });
+        let (position, depth, x, window) = match windowed {
+            Some((position, Lanes { x: access, stride: feature_stride, depth, window })) => {
+                let x = Factor { access, features: product(&depth), feature_stride, row_stride: 1 };
+                (position, depth, x, window)
+            }
+            None => {
+                let depth = free[wanted].clone();
+                let x = self.factor(operands[wanted], rows, &loops, &depth);
+                (wanted, depth, x, None)
+            }
+        };
         let n_axes = &free[1 - position];
-        let (g, g_stride) = self.column(operands[1 - position], rows, &loops, n_axes);
-        let (n, k) = (product(n_axes), product(&lanes.depth));
-        let block = lanes.window.as_ref().map_or(k, |window| k / window.blocks());
+        let g = self.factor(operands[1 - position], rows, &loops, n_axes);
+        let (n, k) = (g.features, x.features);
+        let block = window.as_ref().map_or(k, |window| k / window.blocks());
         let precision = self.planner.options.precision;
-        let steps = match precision {
-            Precision::F32 => LANES,
-            Precision::Bf16 => pairs(LANES),
+        // Words a panel of an operand turned into rows of strips; tensor cores take tiles as they lie.
+        let steps = match (self.planner.options.target.products, precision) {
+            (Products::TensorCores { .. }, _) => 0,
+            (Products::MicroKernels, Precision::F32) => LANES,
+            (Products::MicroKernels, Precision::Bf16) => pairs(LANES),
         };
         let strips = self.tile(n * steps);
         let turned = self.tile(block.next_multiple_of(LANES) * steps);
         let dense = Strided::dense(order.iter(), 1);
         let stride = |axis: Axis| dense.get(axis).map_or(0, |(_, stride)| stride);
-        let [m_offsets, n_offsets, k_offsets] = [&loops[..], n_axes, &lanes.depth].map(|axes| offsets(axes, stride).0);
+        let [m_offsets, n_offsets, k_offsets] = [&loops[..], n_axes, &depth].map(|axes| offsets(axes, stride).0);
         let elements = m_offsets.len() * (k / block.max(1)) * n * block.next_multiple_of(LANES);
         let arrangement = Arrangement::Panels { block, m_offsets, n_offsets, k_offsets };
         let target = self.partial(node, elements, Combine::Sum, arrangement);
-        let Lanes { x, stride: x_stride, window, .. } = lanes;
-        self.stages.push(Stage::AccumulateContract {
-            loops,
-            g,
-            g_stride,
-            n,
-            x,
-            x_stride,
-            k,
-            strips,
-            turned,
-            precision,
-            target,
-            window,
-        });
+        self.stages.push(Stage::AccumulateContract { loops, g, x, strips, turned, precision, target, window });
     }
 }
 
 /// Depth of a contraction that is read through a window at a time: enough that starting and ending a sum costs little,
 /// and few enough that a block of rows stays in cache.
 const BLOCK: usize = 400;
+
+/// How the taps, the first so many of the axes of a depth, are cut into blocks: how many of them are outside of one, and
+/// how many of the next are in it.
+fn block(depth: &[(Axis, usize)], taps: usize) -> (usize, usize) {
+    let fits = |outer: usize| product(&depth[outer..]) <= BLOCK;
+    let outer = (0..taps).find(|outer| fits(*outer)).unwrap_or(taps);
+    let whole = depth.get(outer).map_or(1, |(_, size)| *size);
+    let Some((_, size)) = outer.checked_sub(1).map(|last| depth[last]) else { return (outer, whole) };
+    let inner = product(&depth[outer..]).max(1);
+    let stretch = (1..=BLOCK / inner).rev().find(|stretch| size.is_multiple_of(*stretch)).unwrap_or(1);
+    if stretch > 1 { (outer - 1, stretch) } else { (outer, whole) }
+}
 
 /// The operand of a contraction whose rows are lanes: where it is, the stride along its other axes, read as one in this
 /// order, and the window that it is read through.
@@ -527,17 +549,4 @@ struct Lanes {
     stride: usize,
     depth: Vec<(Axis, usize)>,
     window: Option<Window>,
-}
-
-/// The distances of the elements along some axes, read as one, from the lowest, and what the first is above the lowest,
-/// negative.
-fn offsets(axes: &[(Axis, usize)], stride: impl Fn(Axis) -> isize) -> (Vec<u32>, isize) {
-    let mut offsets = vec![0];
-    for (axis, size) in axes {
-        let stride = stride(*axis);
-        offsets =
-            offsets.into_iter().flat_map(|offset| (0..*size as isize).map(move |i| offset + i * stride)).collect();
-    }
-    let low = offsets.iter().copied().min().unwrap_or(0);
-    (offsets.into_iter().map(|offset| (offset - low) as u32).collect(), low)
 }

@@ -19,9 +19,39 @@ pub(super) struct Matrix {
     starts: Vec<u32>,
     n: Offsets,
     k: Offsets,
+    /// The steps of k in the order in which they lie in the array, where their strides differ.
+    walk: Option<Walk>,
     /// Blocks of the k that are packed as pairs; none for strips of `f32`.
     blocks: Option<usize>,
 }
+
+/// Steps of k as they lie in memory: weights of a convolution have their taps side by side, and are multiplied tap by tap.
+struct Walk {
+    /// The steps, by their offsets.
+    steps: Vec<u32>,
+    /// Offsets that follow one another: the first, and how many.
+    runs: Vec<(u32, usize)>,
+}
+
+impl Walk {
+    /// Of offsets that mostly lie side by side.
+    fn of(offsets: &[u32]) -> Option<Walk> {
+        let mut steps: Vec<u32> = (0..offsets.len() as u32).collect();
+        steps.sort_by_key(|step| offsets[*step as usize]);
+        let mut runs: Vec<(u32, usize)> = Vec::new();
+        for step in &steps {
+            let offset = offsets[*step as usize];
+            match runs.last_mut() {
+                Some((first, count)) if *first + *count as u32 == offset => *count += 1,
+                _ => runs.push((offset, 1)),
+            }
+        }
+        (offsets.len() >= LONG_RUN * runs.len()).then_some(Walk { steps, runs })
+    }
+}
+
+/// Elements side by side at least, on average, that are worth transposes: the side of the largest tile.
+const LONG_RUN: usize = 16;
 
 /// Distances of a line of elements from its first.
 enum Offsets {
@@ -71,6 +101,10 @@ impl Matrix {
                 starts: m_offsets.clone(),
                 n: Offsets::of(n_offsets),
                 k: Offsets::of(k_offsets),
+                walk: match Offsets::of(k_offsets) {
+                    Offsets::Even { .. } => None,
+                    Offsets::Any(offsets) => Walk::of(&offsets),
+                },
                 blocks: match plan.buffers[target.0 as usize].layout {
                     Layout::Pairs { blocks, .. } => Some(blocks),
                     _ => None,
@@ -136,10 +170,20 @@ impl Matrix {
             }
             return;
         }
-        for step in 0..k {
-            for m in 0..height {
+        if let (Offsets::Even { stride, .. }, Some(walk)) = (&self.n, &self.walk) {
+            // SAFETY: as above.
+            return unsafe { walk.pack(height, *stride, micro, source.add(self.n.at(start)), to) };
+        }
+        for (step, line) in (0..k).map(|step| (step, to.wrapping_add(step * height))) {
+            let from = source.wrapping_add(self.k.at(step));
+            match self.n {
+                Offsets::Even { stride, .. } => {
+                    let from = from.wrapping_add(self.n.at(start));
+                    // SAFETY: as above.
+                    (0..height).for_each(|m| unsafe { *line.add(m) = *from.add(m * stride) });
+                }
                 // SAFETY: as above.
-                unsafe { *to.add(step * height + m) = *source.add(self.n.at(start + m) + self.k.at(step)) };
+                Offsets::Any(_) => (0..height).for_each(|m| unsafe { *line.add(m) = *from.add(self.n.at(start + m)) }),
             }
         }
     }
@@ -184,8 +228,55 @@ impl Matrix {
     }
 }
 
+impl Walk {
+    /// Packs a strip: a few steps of a run at a time are transposed, and then put where they belong.
+    ///
+    /// # Safety
+    /// `height` outputs of all steps are readable from `source` on, `stride` apart, and as many elements writable in the
+    /// strip `to`.
+    unsafe fn pack(&self, height: usize, stride: usize, micro: &MicroKernels, source: *const f32, to: *mut f32) {
+        let mut lines = [0.0; STEPS * HEIGHT];
+        let mut done = 0;
+        for (first, count) in &self.runs {
+            for start in (0..*count).step_by(STEPS) {
+                let count = STEPS.min(count - start);
+                let steps = &self.steps[done + start..][..count];
+                // SAFETY: the caller's contract; a strip is not higher than the lines.
+                unsafe {
+                    let from = source.add(*first as usize + start);
+                    (micro.pack_strips)(height, count, from, stride, 1, lines.as_mut_ptr(), count, 0);
+                    for (line, step) in lines.chunks_exact(height).zip(steps) {
+                        copy_line(line, to.add(*step as usize * height));
+                    }
+                }
+            }
+            done += count;
+        }
+    }
+}
+
+/// Copies a line of a strip in two vectors, which may overlap.
+///
+/// # Safety
+/// The line is writable at `to` and is not there already.
+unsafe fn copy_line(line: &[f32], to: *mut f32) {
+    // SAFETY: the caller's contract; both vectors lie in the line.
+    unsafe {
+        match (line.first_chunk::<8>(), line.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                to.cast::<[f32; 8]>().write_unaligned(*first);
+                to.add(line.len() - 8).cast::<[f32; 8]>().write_unaligned(*last);
+            }
+            _ => std::ptr::copy_nonoverlapping(line.as_ptr(), to, line.len()),
+        }
+    }
+}
+
+/// Steps that are transposed at a time.
+const STEPS: usize = 64;
+
 /// Steps of k that take a whole block of pairs.
 const DEPTH: usize = 2 * BLOCK;
 
-/// Outputs of a strip of pairs at most.
+/// Outputs of a strip at most.
 const HEIGHT: usize = 32;

@@ -9,6 +9,7 @@ pub mod generate;
 pub mod graph;
 pub mod language;
 pub mod plan;
+pub mod ptx;
 pub mod random;
 pub mod reference;
 pub mod simplify;

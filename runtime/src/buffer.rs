@@ -4,6 +4,7 @@ use crate::array::{Array, ArrayError, ElementType};
 use bytemuck::{Pod, Zeroable};
 use half::{bf16, f16};
 use indexmap::IndexMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use thiserror::Error;
 use visage_compiler::{
     axis::Shape,
@@ -26,6 +27,13 @@ struct Line([u8; 64]);
 pub struct Buffer {
     ty: Type,
     lines: Vec<Line>,
+    stamp: u64,
+}
+
+/// A number that no buffer has had.
+fn next_stamp() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// An array cannot be what a program needs.
@@ -54,12 +62,18 @@ impl Buffer {
     pub fn zeros(ty: Type) -> Buffer {
         let bytes = ty.shape.elements() * ty.dtype.bytes();
         // Memory that the system hands out is zero already.
-        Buffer { ty, lines: bytemuck::zeroed_vec(bytes.div_ceil(64) + 4) }
+        Buffer { ty, lines: bytemuck::zeroed_vec(bytes.div_ceil(64) + 4), stamp: next_stamp() }
     }
 
     /// The memory, for a program to write its result to: at least 256 bytes past the end may be written, too.
     pub(crate) fn pointer(&mut self) -> *mut u8 {
+        self.stamp = next_stamp();
         self.lines.as_mut_ptr().cast()
+    }
+
+    /// A number that changes whenever the elements may have: buffers with one stamp have the same elements.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.stamp
     }
 
     /// Makes what is past the end zeros again.
@@ -126,6 +140,7 @@ impl Buffer {
 
     /// The elements' bytes, in the machine's order.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
+        self.stamp = next_stamp();
         let bytes = self.len() * self.ty.dtype.bytes();
         &mut bytemuck::cast_slice_mut(&mut self.lines)[..bytes]
     }

@@ -4,6 +4,8 @@
 //! named outputs; outputs that are updates go into the state instead.
 
 mod cpu;
+pub mod gpu;
+mod layout;
 mod reference;
 
 pub use cpu::{Piece, StepProfile};
@@ -16,6 +18,7 @@ use visage_compiler::{
     cpu::Reuse,
     graph::{Op, Type},
     plan::{self, PlanOptions, Without},
+    ptx,
     random::RandomKey,
     system::Program,
 };
@@ -26,6 +29,8 @@ pub enum Device {
     /// Compiled for the cores of this machine
     #[default]
     Cpu,
+    /// Compiled for a graphics processor of NVIDIA's
+    Cuda,
     /// The reference evaluator: plain loops, slow, what every other device is measured against
     Reference,
 }
@@ -50,21 +55,37 @@ pub enum Maps {
     Cranelift,
 }
 
-/// What a contraction rounds its operands to, on a CPU. Sums are in `f32`, and so is everything else.
+/// What a contraction rounds its operands to. Sums are in `f32`, and so is everything else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Precision {
     /// Nothing: they are multiplied as they are
     #[default]
     F32,
+    /// Eleven bits of precision, which graphics processors multiply some times as fast
+    Tf32,
     /// Eight bits of precision, which some machines multiply many times as fast
     Bf16,
 }
 
-impl From<Precision> for plan::Precision {
-    fn from(precision: Precision) -> plan::Precision {
-        match precision {
-            Precision::F32 => plan::Precision::F32,
-            Precision::Bf16 => plan::Precision::Bf16,
+impl Precision {
+    /// As the CPU has it.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn on_cpu(self) -> Result<plan::Precision, ExecuteError> {
+        match self {
+            Precision::F32 => Ok(plan::Precision::F32),
+            Precision::Tf32 => Err(ExecuteError::Device("a CPU multiplies in f32 or bf16, not in tf32".to_owned())),
+            Precision::Bf16 => Ok(plan::Precision::Bf16),
+        }
+    }
+
+    /// As a graphics processor has it.
+    pub fn on_gpu(self) -> ptx::Precision {
+        match self {
+            Precision::F32 => ptx::Precision::F32,
+            Precision::Tf32 => ptx::Precision::Tf32,
+            Precision::Bf16 => ptx::Precision::Bf16,
         }
     }
 }
@@ -90,6 +111,8 @@ pub struct ExecuteOptions {
     pub segment_bytes: usize,
     /// Tiles of a part that are worth sharing among threads, on the CPU.
     pub segment_tiles: usize,
+    /// Whether results on a graphics processor are the same in every run, where threads would add as they come otherwise.
+    pub deterministic: bool,
     /// The folder of a [code cache](crate::code_cache), on the CPU. Results do not depend on it.
     pub code_cache: Option<PathBuf>,
 }
@@ -107,6 +130,7 @@ impl Default for ExecuteOptions {
             without: Without::default(),
             segment_bytes,
             segment_tiles,
+            deterministic: false,
             code_cache: None,
         }
     }
@@ -186,6 +210,7 @@ pub struct Executable {
 #[derive(Debug)]
 enum Engine {
     Cpu(Box<cpu::Cpu>),
+    Gpu(Box<gpu::Gpu>),
     Reference,
 }
 
@@ -199,6 +224,33 @@ impl Executable {
         updates: &IndexMap<String, String>,
         options: &ExecuteOptions,
     ) -> Result<Executable, ExecuteError> {
+        Executable::prepared(program, updates, || match options.device {
+            Device::Cpu => Ok(Engine::Cpu(Box::new(cpu::Cpu::new(program, options)?))),
+            Device::Cuda => Ok(Engine::Gpu(Box::new(gpu::Gpu::new(program, options, gpu::cuda()?)?))),
+            Device::Reference => Ok(Engine::Reference),
+        })
+    }
+
+    /// Prepares a program for a device that is given, whatever the options say of devices.
+    ///
+    /// # Errors
+    /// As [`Executable::new`].
+    pub fn on(
+        device: &gpu::SharedDevice,
+        program: &Program,
+        updates: &IndexMap<String, String>,
+        options: &ExecuteOptions,
+    ) -> Result<Executable, ExecuteError> {
+        Executable::prepared(program, updates, || {
+            Ok(Engine::Gpu(Box::new(gpu::Gpu::new(program, options, device.clone())?)))
+        })
+    }
+
+    fn prepared(
+        program: &Program,
+        updates: &IndexMap<String, String>,
+        engine: impl FnOnce() -> Result<Engine, ExecuteError>,
+    ) -> Result<Executable, ExecuteError> {
         for (state, output) in updates {
             let fail =
                 |problem: String| Err(ExecuteError::Update { state: state.clone(), output: output.clone(), problem });
@@ -209,10 +261,7 @@ impl Executable {
                 _ => {}
             }
         }
-        let engine = match options.device {
-            Device::Cpu => Engine::Cpu(Box::new(cpu::Cpu::new(program, options)?)),
-            Device::Reference => Engine::Reference,
-        };
+        let engine = engine()?;
         let updates = updates.iter().map(|(state, output)| (output.clone(), state.clone())).collect();
         let outputs: Vec<_> = program.graph.outputs().map(|(_, node)| node).collect();
         let read = program.graph.reachable(&outputs).into_iter().filter_map(|node| match program.graph.op(node) {
@@ -232,7 +281,7 @@ impl Executable {
     pub fn reuse(&self) -> Reuse {
         match &self.engine {
             Engine::Cpu(cpu) => cpu.reuse(),
-            Engine::Reference => Reuse::default(),
+            Engine::Gpu(_) | Engine::Reference => Reuse::default(),
         }
     }
 
@@ -240,7 +289,7 @@ impl Executable {
     pub fn profile(&self) -> Vec<StepProfile> {
         match &self.engine {
             Engine::Cpu(cpu) => cpu.profile(),
-            Engine::Reference => Vec::new(),
+            Engine::Gpu(_) | Engine::Reference => Vec::new(),
         }
     }
 
@@ -263,7 +312,7 @@ impl Executable {
     pub fn stop_recording(&mut self) -> Vec<Piece> {
         match &mut self.engine {
             Engine::Cpu(cpu) => cpu.stop_recording(),
-            Engine::Reference => Vec::new(),
+            Engine::Gpu(_) | Engine::Reference => Vec::new(),
         }
     }
 
@@ -273,6 +322,7 @@ impl Executable {
         let graph = &self.program.graph;
         let intermediates = match &self.engine {
             Engine::Cpu(cpu) => cpu.intermediates(),
+            Engine::Gpu(gpu) => gpu.intermediates(),
             Engine::Reference => reference::intermediates(graph),
         };
         MemoryReport {
@@ -303,6 +353,7 @@ impl Executable {
         }
         match &mut self.engine {
             Engine::Cpu(cpu) => cpu.run(&self.program, &self.updates, state, inputs, key),
+            Engine::Gpu(gpu) => gpu.run(&self.program, &self.updates, state, inputs, key),
             Engine::Reference => {
                 let inputs = self.inputs.iter().map(|name| (name.as_str(), &inputs[name]));
                 reference::run(&self.program, &self.updates, state, inputs, key)

@@ -2,9 +2,11 @@
 //! those do not reach, graphs written by hand.
 
 mod code_cache;
+mod interpreter;
 mod operations;
 mod precision;
 mod products;
+mod ptx;
 mod random;
 mod scalars;
 mod support;

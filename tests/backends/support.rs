@@ -1,5 +1,6 @@
 //! Graphs with their values, and what it means that a backend computes them.
 
+use crate::interpreter;
 use indexmap::IndexMap;
 use visage_compiler::{
     autodiff::gradients,
@@ -8,6 +9,7 @@ use visage_compiler::{
     generate::Dice,
     graph::{Combine, DType, Graph, NodeId, Op, ScalarOp, Type},
     plan::Decision,
+    ptx::Family,
     random::RandomKey,
     reference::{Feeds, Rounding, evaluate, evaluate_rounded},
     simplify::simplify,
@@ -142,7 +144,7 @@ impl Sketch {
 
     /// Checks every way to run the graph.
     pub fn check(&self) {
-        check(&self.graph, &self.feeds, &ways());
+        check(&self.graph, &self.feeds, &[ways(), ways_as_ptx()].concat());
     }
 
     /// See [`check_widths`].
@@ -187,9 +189,16 @@ pub fn ways() -> Vec<ExecuteOptions> {
     ]
 }
 
+/// Ways to run a program as PTX.
+pub fn ways_as_ptx() -> Vec<ExecuteOptions> {
+    let way = |fuse| ExecuteOptions { device: Device::Cuda, fuse, deterministic: true, ..ExecuteOptions::default() };
+    vec![way(true), way(false)]
+}
+
 /// Ways to run a program in bf16.
 pub fn ways_in_bf16() -> Vec<ExecuteOptions> {
-    ways().into_iter().map(|way| ExecuteOptions { precision: Precision::Bf16, ..way }).collect()
+    let all = [ways(), ways_as_ptx()].concat();
+    all.into_iter().map(|way| ExecuteOptions { precision: Precision::Bf16, ..way }).collect()
 }
 
 /// A graph as a program, with its state and inputs.
@@ -231,8 +240,12 @@ pub fn run(graph: &Graph, feeds: &Feeds, options: &ExecuteOptions) -> IndexMap<S
 /// The outputs of a graph, and what of its code was in the code cache.
 pub fn run_reusing(graph: &Graph, feeds: &Feeds, options: &ExecuteOptions) -> (IndexMap<String, Buffer>, Reuse) {
     let (program, mut state, values) = program(graph, feeds);
-    let mut executable =
-        Executable::new(&program, &IndexMap::new(), options).unwrap_or_else(|error| panic!("{error}\n{graph}"));
+    let executable = match options.device {
+        // Wherever there is no such device, and there too: on the interpreter, which forgives nothing.
+        Device::Cuda => Executable::on(&interpreter::device(Family::Sm80), &program, &IndexMap::new(), options),
+        _ => Executable::new(&program, &IndexMap::new(), options),
+    };
+    let mut executable = executable.unwrap_or_else(|error| panic!("{error}\n{graph}"));
     let found = executable.run(&mut state, &values, key()).unwrap_or_else(|error| panic!("{error}\n{graph}"));
     (found, executable.reuse())
 }

@@ -15,13 +15,13 @@ use visage_runtime::{
     executor::{Executable, ExecuteOptions, Maps},
 };
 
-fn nerf(overrides: &Overrides) -> System {
+pub fn nerf(overrides: &Overrides) -> System {
     let spec = Spec::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/nerf/nerf.ron"));
     spec.unwrap_or_else(|error| panic!("{error}")).system(overrides).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
 /// Numbers that look like data; zeros where they are not `f32`.
-fn random(ty: &Type, stream: u32, distribution: Distribution, factor: f64) -> Buffer {
+pub fn random(ty: &Type, stream: u32, distribution: Distribution, factor: f64) -> Buffer {
     let mut buffer = Buffer::zeros(ty.clone());
     if ty.dtype == DType::F32 {
         for (index, element) in buffer.as_f32_mut().iter_mut().enumerate() {

@@ -58,6 +58,10 @@ pub struct DeviceArguments {
     #[arg(long, value_enum, default_value_t, help_heading = "Execution")]
     pub precision: Precision,
 
+    /// With `--device cuda`: scattered sums in one order, not as threads come
+    #[arg(long, help_heading = "Execution")]
+    pub deterministic: bool,
+
     /// Leave out a decision of the planner, to see what it is worth; may be repeated
     #[arg(long, value_name = "DECISION", value_delimiter = ',', value_parser = decisions(), help_heading = "Execution")]
     pub without: Vec<Decision>,
@@ -84,6 +88,7 @@ impl DeviceArguments {
             contraction: self.contraction,
             maps: self.maps,
             precision: self.precision,
+            deterministic: self.deterministic,
             without: self.without.iter().copied().collect(),
             code_cache: match &self.code_cache {
                 None => code_cache::user_folder(),

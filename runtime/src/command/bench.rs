@@ -250,7 +250,7 @@ fn tell_steps(variant: &Variant, threads: Option<usize>) {
     let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let peak = 1e9
         * match variant.precision {
-            Precision::F32 => peak_gflops(Isa::detect(), threads),
+            Precision::F32 | Precision::Tf32 => peak_gflops(Isa::detect(), threads),
             Precision::Bf16 => peak_pair_gflops(Unit::detect(), threads),
         };
     let bandwidth = copy_gigabytes(threads, true) * 1e9;

@@ -11,6 +11,7 @@ use std::{io::Write, path::PathBuf};
 use visage_compiler::{
     cpu::{self, CompileOptions, Refused},
     plan::{Decision, Fusion, Plan, PlanOptions, Target, plan_ordered, svg},
+    ptx::{self, Family, PtxOptions},
     simplify::simplified,
     system::{Program, System},
     training::{accumulation_programs, gradient_program, step_program},
@@ -28,6 +29,8 @@ Examples:
   visage compile graphs/nerf fit                             a whole training step
   visage compile graphs/nerf fit --emit plan                 the kernels of a training step
   visage compile graphs/nerf rays --emit svg --out rays.svg  and as a picture
+  visage compile graphs/nerf fit --target ptx:sm_90 --emit ptx
+                                                             the code for a graphics processor
   visage compile graphs/nerf render --no-simplify --out render.txt")]
 pub struct Arguments {
     #[command(flatten)]
@@ -60,13 +63,46 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     precision: Precision,
 
+    /// What to compile for
+    #[arg(long, value_enum, default_value_t)]
+    target: Processor,
+
+    /// With `--target ptx:…`: scattered sums in one order, not as threads come
+    #[arg(long)]
+    deterministic: bool,
+
     /// Where to; standard output unless given
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
 
+/// What a program is compiled for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Processor {
+    /// The cores of this machine
+    #[default]
+    Cpu,
+    /// Graphics processors since NVIDIA's Ampere
+    #[value(name = "ptx:sm_80")]
+    Sm80,
+    /// Graphics processors since NVIDIA's Hopper
+    #[value(name = "ptx:sm_90")]
+    Sm90,
+}
+
+impl Processor {
+    /// The family of graphics processors, if it is one.
+    fn family(self) -> Option<Family> {
+        match self {
+            Processor::Cpu => None,
+            Processor::Sm80 => Some(Family::Sm80),
+            Processor::Sm90 => Some(Family::Sm90),
+        }
+    }
+}
+
 /// A stage of compilation.
-#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 enum Emit {
     /// Operations on named axes
     #[default]
@@ -79,6 +115,8 @@ enum Emit {
     Clif,
     /// The kernels' code for this machine
     Asm,
+    /// The kernels' code for a graphics processor
+    Ptx,
 }
 
 /// Runs the command.
@@ -108,20 +146,40 @@ pub fn compile(arguments: &Arguments) -> Outcome {
 
 /// A program's kernels as text.
 fn lowered(program: &Program, emit: Emit, arguments: &Arguments) -> Outcome<String> {
+    let family = arguments.target.family();
+    let base = match family {
+        None => PlanOptions {
+            target: Target::host(),
+            precision: arguments.precision.on_cpu().usage()?,
+            ..PlanOptions::default()
+        },
+        Some(family) => family.plan_options(),
+    };
     let options = PlanOptions {
         fusion: if arguments.no_fuse { Fusion::None } else { Fusion::Full },
-        target: Target::host(),
         without: arguments.without.iter().copied().collect(),
-        precision: arguments.precision.into(),
-        ..PlanOptions::default()
+        ..base
     };
     let plan = plan_ordered(&simplified(program).graph, &program.outputs, &options).failed()?;
-    let options = CompileOptions::default();
-    match emit {
-        Emit::Clif => cpu::clif(&plan, &options).failed(),
-        Emit::Asm => cpu::assembly(&plan, &options).failed(),
-        Emit::Svg => Ok(svg(&plan)),
-        _ => Ok(format!("{plan}{}", narrow(&plan))),
+    match (emit, family) {
+        (Emit::Svg, _) => Ok(svg(&plan)),
+        (Emit::Clif, None) => cpu::clif(&plan, &CompileOptions::default()).failed(),
+        (Emit::Asm, None) => cpu::assembly(&plan, &CompileOptions::default()).failed(),
+        (Emit::Ptx, Some(family)) => {
+            let precision = arguments.precision.on_gpu();
+            let options = PtxOptions { family, precision, deterministic: arguments.deterministic };
+            Ok(ptx::compile(&plan, &options).failed()?.module())
+        }
+        (Emit::Ptx, None) => {
+            let message = "`--emit ptx` is the code of a graphics processor";
+            Err(Failure::with_help(Code::Usage, message, "name it: `--target ptx:sm_80` or `--target ptx:sm_90`"))
+        }
+        (Emit::Clif | Emit::Asm, Some(family)) => {
+            let message = format!("{family} has no such code");
+            Err(Failure::with_help(Code::Usage, message, "its code is `--emit ptx`"))
+        }
+        (_, None) => Ok(format!("{plan}{}", narrow(&plan))),
+        (_, Some(_)) => Ok(plan.to_string()),
     }
 }
 

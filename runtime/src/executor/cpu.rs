@@ -9,7 +9,7 @@ mod crew;
 mod memory;
 mod pack;
 
-use super::{Contraction, ExecuteError, ExecuteOptions, Maps};
+use super::{Contraction, ExecuteError, ExecuteOptions, Maps, layout};
 use crate::{
     buffer::{Buffer, State},
     code_cache::{self, CodeCache},
@@ -142,7 +142,7 @@ impl Cpu {
         let device = |error: &dyn std::fmt::Display| ExecuteError::Device(error.to_string());
         let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
         let ExecuteOptions { without, segment_bytes, segment_tiles, .. } = *options;
-        let (target, precision) = (Target::host(), options.precision.into());
+        let (target, precision) = (Target::host(), options.precision.on_cpu()?);
         let plan_options = PlanOptions { fusion, target, without, precision, segment_bytes, segment_tiles };
         let plan = plan::plan_ordered(&simplified(program).graph, &program.outputs, &plan_options)
             .map_err(|error| device(&error))?;
@@ -324,12 +324,12 @@ impl Cpu {
             let address = tables[0].at(*id);
             match updates.get(name).and_then(|name| state.get_mut(name)) {
                 // SAFETY: the buffer holds the output until the next run.
-                Some(state) => unsafe { memory::read(address, shape, state) },
+                Some(state) => unsafe { layout::read(address, shape, state) },
                 None => {
                     let documented = program.outputs.get(name).unwrap_or(shape);
                     let mut value = Buffer::zeros(Type::new(buffer.dtype, documented.clone()));
                     // SAFETY: as above.
-                    unsafe { memory::read(address, shape, &mut value) };
+                    unsafe { layout::read(address, shape, &mut value) };
                     outputs.insert(name.clone(), value);
                 }
             }
@@ -426,7 +426,7 @@ impl Cpu {
                     }
                 };
                 // SAFETY: the value has been found to be of the buffer's type and shape.
-                unsafe { memory::widen(address, plain_elements(&buffer.layout), lines.pointer()) };
+                unsafe { layout::widen(address, plain_elements(&buffer.layout), lines.pointer()) };
                 lines.pointer()
             } else {
                 address

@@ -1,0 +1,453 @@
+//! Lowering to PTX: a plan's steps as functions of a graphics processor, as text.
+//!
+//! A panel is a warp, a row is a thread: maps, reductions over features and scans are straight code, and what
+//! one thread reads its neighbours read beside it. A block of eight warps goes through the stages of a kernel
+//! with a tile in shared memory; its warps share panels and features, and meet at a barrier where a stage touches what
+//! another has written. Contractions are products of fragments by tensor cores (`contraction`), with operands as they
+//! lie in the tile; weights come from memory in the order of fragments, straight into registers.
+//!
+//! ```text
+//!   tile in shared memory: value[panel][feature][40]      registers of a warp
+//!   32 rows and 8 words of nothing                        16 outputs x 8 rows a fragment
+//!   ─────────────────────────────────────                 ───────────────────────────────
+//!   map      a warp, a feature of a panel                 x[k][row]   from shared memory
+//!   contract a warp, some outputs of all rows   ───────▶  w[n][k]     from memory, packed
+//!   map      …                                            c[n][row]   back to shared memory
+//! ```
+//!
+//! Where a tile does not fit into shared memory, it lies in the device's memory, which its second-level cache holds.
+//! Sums over rows are as on the CPU: a block adds the tiles of its chunk up in order, another function adds the chunks.
+//!
+//! The elementary functions are the polynomials of [`visage_kernels::math`], emitted instruction by instruction. Nothing
+//! here knows a driver: a [`Program`] is text and a list of launches.
+//!
+//! Invariant: the same plan and options give the same text, byte by byte.
+
+mod contraction;
+mod emitter;
+mod expression;
+mod lanes;
+mod random;
+mod scalar;
+mod stage;
+mod steps;
+mod text;
+mod window;
+
+use crate::{
+    elementary::is_elementary,
+    graph::{DType, ScalarOp},
+    plan::{
+        BufferId, Expression, Kernel, LANES, Plan, PlanOptions, Products, Source, Stage, Step, Target, Term,
+        analysis::analyse, words,
+    },
+};
+use emitter::{EXCHANGE_BYTES, Emitter, PITCH, THREADS, tile_bytes};
+use std::{fmt, fmt::Write, ops::Range, str::FromStr};
+use text::Operand;
+use thiserror::Error;
+
+/// The processors that the text is for. Text for one family runs on later ones, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Ampere and later: fragments in registers, asynchronous copies.
+    #[default]
+    Sm80,
+    /// Hopper: more shared memory.
+    Sm90,
+}
+
+impl Family {
+    /// All of them.
+    pub const ALL: [Family; 2] = [Family::Sm80, Family::Sm90];
+
+    /// What `.target` and `ptxas` call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Sm80 => "sm_80",
+            Family::Sm90 => "sm_90",
+        }
+    }
+
+    /// How programs for it are planned: tiles that fill shared memory, pieces for every processor, and no parts, since
+    /// memory is plenty.
+    pub fn plan_options(self) -> PlanOptions {
+        let target = Target {
+            tile_bytes: self.tile_bytes() / PITCH * LANES,
+            near_bytes: 24 << 10,
+            // The second-level cache serves all reads; nothing is written past it.
+            cache_bytes: usize::MAX,
+            least_tiles: 4 * PROCESSORS,
+            products: Products::TensorCores { panels: 4 },
+        };
+        PlanOptions { target, segment_bytes: usize::MAX, ..PlanOptions::default() }
+    }
+
+    /// The version of PTX that its text declares: the oldest that has what is used, for the sake of old drivers.
+    fn version(self) -> &'static str {
+        match self {
+            Family::Sm80 => "7.0",
+            Family::Sm90 => "7.8",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Family {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Family, String> {
+        let found = Family::ALL.into_iter().find(|family| family.name() == name);
+        found.ok_or_else(|| format!("there is no code for `{name}`, only for sm_80 and sm_90"))
+    }
+}
+
+/// What the fragments of a contraction are rounded to. Sums are in `f32` in any case.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// Each operand as a sum of two numbers of 11 bits, and three products: 22 bits of 24.
+    #[default]
+    F32,
+    /// 11 bits, to the nearest.
+    Tf32,
+    /// 8 bits, to the nearest.
+    Bf16,
+}
+
+/// Choices of the lowering.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PtxOptions {
+    /// The processors.
+    pub family: Family,
+    /// What contractions multiply.
+    pub precision: Precision,
+    /// Whether scattered sums are added in one order always, and not as threads come.
+    pub deterministic: bool,
+}
+
+/// Why a plan cannot be lowered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PtxError {
+    /// An operation that there is no code for.
+    #[error("kernel \"{kernel}\" computes `{op}` in f64, which graphics processors have no code for", op = op.name())]
+    Elementary {
+        /// The kernel.
+        kernel: String,
+        /// The operation.
+        op: ScalarOp,
+    },
+    /// A value with more elements than addresses count.
+    #[error("`{name}` takes {bytes} bytes, where a value on a graphics processor has at most 8 GiB")]
+    TooLarge {
+        /// The value.
+        name: String,
+        /// Its size.
+        bytes: usize,
+    },
+}
+
+/// What a function is called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Argument {
+    /// The address of a stored value, 64 bits.
+    Buffer(BufferId),
+    /// The address of [`Program::scratch_bytes`] bytes that are this launch's own, 64 bits.
+    Scratch,
+    /// The word of the seed, 32 bits.
+    Seed,
+    /// The word of the training step, 32 bits.
+    Step,
+}
+
+/// A call of a function of a [`Program`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launch {
+    /// The step of the plan that it is.
+    pub step: usize,
+    /// The name of the function.
+    pub entry: String,
+    /// Blocks.
+    pub blocks: usize,
+    /// Threads of a block.
+    pub threads: usize,
+    /// Bytes of dynamic shared memory of a block.
+    pub shared_bytes: usize,
+    /// The arguments.
+    pub arguments: Vec<Argument>,
+    text: Range<usize>,
+}
+
+/// A plan as PTX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The processors that it is for.
+    pub family: Family,
+    /// What runs, one after another.
+    pub launches: Vec<Launch>,
+    /// Bytes of device memory for tiles that do not fit into shared memory.
+    pub scratch_bytes: usize,
+    functions: String,
+}
+
+impl Program {
+    /// A module with every function.
+    pub fn module(&self) -> String {
+        self.header() + &self.functions
+    }
+
+    /// A module with the function of one launch.
+    pub fn module_of(&self, launch: &Launch) -> String {
+        self.header() + &self.functions[launch.text.clone()]
+    }
+
+    fn header(&self) -> String {
+        format!(
+            ".version {}\n.target {}\n.address_size 64\n\n.extern .shared .align 16 .b8 tile_memory[];\n",
+            self.family.version(),
+            self.family
+        )
+    }
+}
+
+/// Lowers every step of a plan.
+///
+/// # Errors
+/// The plan has an operation without code, or a value that is too large.
+pub fn compile(plan: &Plan, options: &PtxOptions) -> Result<Program, PtxError> {
+    for buffer in &plan.buffers {
+        if buffer.bytes() > 8 << 30 {
+            return Err(PtxError::TooLarge { name: buffer.name.clone(), bytes: buffer.bytes() });
+        }
+    }
+    let mut program =
+        Program { family: options.family, launches: Vec::new(), scratch_bytes: 0, functions: String::new() };
+    for (number, step) in plan.steps.iter().enumerate() {
+        let function = match step {
+            Step::Kernel(kernel) => {
+                supported(kernel)?;
+                kernel_function(plan, kernel, *options)
+            }
+            Step::Pack { source, target, m_offsets, n_offsets, k_offsets } => {
+                steps::pack(plan, *source, *target, [m_offsets, n_offsets, k_offsets], options.precision)
+            }
+            Step::Combine { source, target, combine, chunks, arrangement } => {
+                steps::combine(plan, *source, *target, *combine, *chunks, arrangement)
+            }
+        };
+        program.add(number, function);
+    }
+    Ok(program)
+}
+
+/// A function as it comes from a step.
+struct Function {
+    /// What it is for, as a part of its name.
+    name: String,
+    /// Constants of the module that it reads, and the body; `tables` mention `{entry}` where its name stands.
+    tables: String,
+    body: String,
+    arguments: Vec<Argument>,
+    blocks: usize,
+    shared_bytes: usize,
+    scratch_bytes: usize,
+}
+
+impl Program {
+    fn add(&mut self, step: usize, function: Function) {
+        let entry = format!("step_{step}_{}", identifier(&function.name));
+        let start = self.functions.len();
+        let parameter = |(number, argument): (usize, &Argument)| match argument {
+            Argument::Buffer(_) | Argument::Scratch => format!("\n\t.param .u64 p{number}"),
+            Argument::Seed | Argument::Step => format!("\n\t.param .u32 p{number}"),
+        };
+        let parameters: Vec<String> = function.arguments.iter().enumerate().map(parameter).collect();
+        let body = function.tables.replace(ENTRY, &entry);
+        let _ = write!(
+            self.functions,
+            "\n{body}// {}\n.visible .entry {entry}({}\n)\n.reqntid {THREADS}, 1, 1\n{{\n{}}}\n",
+            function.name.replace('\n', " "),
+            parameters.join(","),
+            function.body.replace(ENTRY, &entry),
+        );
+        self.scratch_bytes = self.scratch_bytes.max(function.scratch_bytes);
+        self.launches.push(Launch {
+            step,
+            entry,
+            blocks: function.blocks,
+            threads: THREADS,
+            shared_bytes: function.shared_bytes,
+            arguments: function.arguments,
+            text: start..self.functions.len(),
+        });
+    }
+}
+
+/// Stands for a function's own name in what it declares, until that is known.
+const ENTRY: &str = "@entry@";
+
+/// A name as PTX takes it.
+fn identifier(name: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    name.chars().take(40).map(plain).collect()
+}
+
+/// Streaming multiprocessors of an H100. Others have about as many.
+const PROCESSORS: usize = 132;
+
+/// Blocks of a kernel in which nothing accumulates, at most: enough for every processor to have several.
+const MOST_BLOCKS: usize = 16 * PROCESSORS;
+
+/// Blocks of a kernel whose tiles are in the device's memory, at most.
+const SPILLED_BLOCKS: usize = PROCESSORS;
+
+fn kernel_function(plan: &Plan, kernel: &Kernel, options: PtxOptions) -> Function {
+    let mut e = Emitter::new(plan, kernel, options);
+    let spilled = tile_bytes(kernel) > options.family.tile_bytes();
+    let accumulates = kernel.stages.iter().any(accumulates);
+    let tiles = kernel.tile_count();
+    let blocks = match accumulates {
+        true => kernel.chunks,
+        false => tiles.min(if spilled { SPILLED_BLOCKS } else { MOST_BLOCKS }),
+    };
+    let (begin, end, step) = if accumulates {
+        stage::start_partials(&mut e);
+        let begin = e.times(e.block.into(), tiles);
+        let end = e.plus(begin, tiles.into());
+        (e.divided(begin, blocks).0, e.divided(end, blocks).0, 1)
+    } else {
+        (Operand::from(e.block), tiles.into(), blocks)
+    };
+    e.stepping(begin, end, step, &mut |e, tile| tile_body(e, tile));
+    e.t.line("ret");
+    Function {
+        name: kernel.name.clone(),
+        tables: String::new(),
+        body: e.t.finish(),
+        arguments: e.arguments,
+        blocks,
+        shared_bytes: EXCHANGE_BYTES + if spilled { 0 } else { tile_bytes(kernel) },
+        scratch_bytes: if spilled { tile_bytes(kernel) * blocks } else { 0 },
+    }
+}
+
+/// The stages on one tile.
+fn tile_body(e: &mut Emitter<'_>, tile: Operand) {
+    let kernel = e.kernel;
+    let first = e.times(tile, kernel.tile_panels);
+    let first = e.t.variable(text::Class::Bits32, first);
+    e.first_panel = first;
+    e.panel_count = match kernel.panels() % kernel.tile_panels {
+        0 => kernel.tile_panels.into(),
+        _ => {
+            let rest = e.t.value(text::Class::Bits32, "sub.s32", &[kernel.panels().into(), first.into()]);
+            e.least(rest.into(), kernel.tile_panels.into())
+        }
+    };
+    let mut touched = Touched::default();
+    for (number, stage) in kernel.stages.iter().enumerate() {
+        if touched.meets(kernel, stage) {
+            e.barrier();
+            touched = Touched::default();
+        }
+        touched.note(kernel, stage);
+        e.t.remark(&format!("stage {number}"));
+        stage::emit(e, stage);
+    }
+    // The next tile begins where this one was.
+    e.barrier();
+}
+
+/// What stages have touched since the last barrier.
+#[derive(Default)]
+struct Touched {
+    read: Vec<Area>,
+    written: Vec<Area>,
+}
+
+/// Words of tile memory, or a stored value.
+#[derive(Clone, Debug, PartialEq)]
+enum Area {
+    Tile(Range<usize>),
+    Buffer(BufferId),
+}
+
+impl Area {
+    fn of(kernel: &Kernel, source: Source) -> Area {
+        match source {
+            Source::Buffer(id) => Area::Buffer(id),
+            Source::Tile(id) => Area::Tile(kernel.tiles[id]..kernel.tiles[id] + kernel.tile_words[id]),
+        }
+    }
+
+    fn meets(&self, other: &Area) -> bool {
+        match (self, other) {
+            (Area::Tile(one), Area::Tile(other)) => one.start < other.end && other.start < one.end,
+            (one, other) => one == other,
+        }
+    }
+}
+
+impl Touched {
+    /// Whether a stage reads what was written, or writes what was touched.
+    fn meets(&self, kernel: &Kernel, stage: &Stage) -> bool {
+        let any = |areas: &[Area], source: Source| areas.iter().any(|area| area.meets(&Area::of(kernel, source)));
+        stage.reads().into_iter().any(|source| any(&self.written, source))
+            || stage.writes().into_iter().any(|source| any(&self.written, source) || any(&self.read, source))
+    }
+
+    fn note(&mut self, kernel: &Kernel, stage: &Stage) {
+        self.read.extend(stage.reads().into_iter().map(|source| Area::of(kernel, source)));
+        self.written.extend(stage.writes().into_iter().map(|source| Area::of(kernel, source)));
+    }
+}
+
+/// Whether a stage adds up over rows.
+fn accumulates(stage: &Stage) -> bool {
+    matches!(stage, Stage::AccumulateContract { .. } | Stage::AccumulateReduce { .. } | Stage::AccumulateScatter { .. })
+}
+
+/// The expression of a stage.
+fn body(stage: &Stage) -> Option<&Expression> {
+    match stage {
+        Stage::Map { body, .. }
+        | Stage::Reduce { body, .. }
+        | Stage::ArgReduce { body, .. }
+        | Stage::Scan { body, .. }
+        | Stage::Scatter { body, .. }
+        | Stage::AccumulateReduce { body, .. }
+        | Stage::AccumulateScatter { body, .. } => Some(body),
+        _ => None,
+    }
+}
+
+/// Whether a stage draws random numbers.
+fn draws(stage: &Stage) -> bool {
+    body(stage).is_some_and(|body| body.terms.iter().any(|term| matches!(term, Term::Random { .. })))
+}
+
+/// Refuses what there is no code for.
+fn supported(kernel: &Kernel) -> Result<(), PtxError> {
+    for body in kernel.stages.iter().filter_map(body) {
+        let dtypes = analyse(body, &[]).dtypes;
+        for term in &body.terms {
+            if let Term::Map(op, operands) = term
+                && is_elementary(*op)
+                && dtypes[operands[0]] == DType::F64
+            {
+                return Err(PtxError::Elementary { kernel: kernel.name.clone(), op: *op });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Words of a stored value, padding included.
+fn buffer_words(plan: &Plan, id: BufferId) -> usize {
+    let buffer = &plan.buffers[id.0 as usize];
+    buffer.layout.elements() * words(buffer.dtype)
+}

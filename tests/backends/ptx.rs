@@ -53,6 +53,22 @@ fn the_text_is_the_same_each_time() {
     }
 }
 
+/// A training step packs weights, combines partial results and updates parameters in few launches, each of which says which
+/// steps it is.
+#[test]
+fn small_steps_are_launched_together() {
+    let system = nerf(&Overrides::none());
+    let step = &system.training.steps["fit"];
+    let program = step_program(&system.losses[&step.loss], step, &system.parameters).unwrap().program;
+    let plan = plan_ordered(&simplified(&program).graph, &program.outputs, &Family::Sm90.plan_options()).unwrap();
+    let compiled = ptx::compile(&plan, &PtxOptions::default()).unwrap();
+    let steps: Vec<usize> = compiled.launches.iter().flat_map(|launch| launch.steps.clone()).collect();
+    assert!(steps.into_iter().eq(0..plan.steps.len()));
+    assert!(compiled.launches.len() * 2 < plan.steps.len(), "{} of {}", compiled.launches.len(), plan.steps.len());
+    let most = compiled.launches.iter().map(|launch| launch.steps.len()).max();
+    assert!(most > Some(40), "{most:?}");
+}
+
 /// An operand rounded to 11 bits is off by 2⁻¹² of itself at most, so a product by a little more than 2⁻¹¹ of it; and by more
 /// than in `f32`, since it was rounded.
 #[test]

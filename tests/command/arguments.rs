@@ -1,6 +1,6 @@
 //! What the command says: its help, and its answers to mistakes.
 
-use crate::support::{fails, root, succeeds};
+use crate::support::{fails, root, succeeds, visage};
 
 fn nerf() -> String {
     root().join("graphs/nerf").display().to_string()
@@ -46,15 +46,33 @@ fn misspelt_names_are_answered_with_the_nearest() {
     }
 }
 
+/// Where there is no such device, the answer says what is missing; what a target does not have is said, too.
+#[test]
+fn graphics_processors_that_are_not_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let arguments = ["bench", &tiny(), "colours", "--device", "cuda", "--fused", "--repeat", "1"];
+    let (code, _, message) = visage(folder.path(), &arguments);
+    let answers = ["there is no CUDA on this machine", "there is no device", "is older than NVIDIA's Ampere"];
+    assert!(code == 0 || answers.iter().any(|answer| message.contains(answer)), "{message}");
+    for (arguments, answer) in [
+        (vec!["compile", &nerf(), "rays", "--emit", "ptx"], "name it: `--target ptx:sm_80`"),
+        (vec!["compile", &nerf(), "rays", "--emit", "clif", "--target", "ptx:sm_90"], "its code is `--emit ptx`"),
+        (vec!["compile", &nerf(), "rays", "--precision", "tf32", "--emit", "plan"], "f32 or bf16, not in tf32"),
+    ] {
+        let message = mistake(&arguments);
+        assert!(message.contains(answer), "{arguments:?}\n{message}");
+    }
+}
+
 #[test]
 fn files_that_are_missing_or_wrong_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let visage = |arguments: &[&str]| fails(folder.path(), 2, arguments);
+    let refused = |arguments: &[&str]| fails(folder.path(), 2, arguments);
     let given = ["run", &tiny(), "colours", "--initial", "--out", "out.safetensors"];
     let with = |more: &[&str]| given.iter().copied().chain(more.iter().copied()).map(str::to_owned).collect::<Vec<_>>();
     let check = |more: &[&str], answer: &str| {
         let arguments = with(more);
-        let message = visage(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+        let message = refused(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         let message = message.split_whitespace().filter(|word| *word != "│").collect::<Vec<_>>().join(" ");
         assert!(message.contains(answer), "{message}");
     };
@@ -69,13 +87,13 @@ fn files_that_are_missing_or_wrong_are_named() {
     check(&["--in", "direction=x.safetensors"], "holds several tensors, and none is called `direction`");
     check(&["--in", "directoin=2"], "did you mean `direction`?");
     check(&["--in", "direction=x.safetensors:four", "--set", "xyz=3"], "it is [5, 4], where [ray=5, xyz=3] is needed");
-    let message = visage(&["run", &tiny(), "colours", "--weights", "x.safetensors", "--data", "nowhere"]);
+    let message = refused(&["run", &tiny(), "colours", "--weights", "x.safetensors", "--data", "nowhere"]);
     assert!(message.contains("`bias`") || message.contains("`weight`"), "{message}");
-    let message = visage(&["check", "nowhere.ron"]);
+    let message = refused(&["check", "nowhere.ron"]);
     assert!(message.contains("nowhere.ron"), "{message}");
-    let message = visage(&["train", "--resume", "nowhere"]);
+    let message = refused(&["train", "--resume", "nowhere"]);
     assert!(message.contains("no training run"), "{message}");
-    let message = visage(&["train", &tiny(), "--data", "nowhere"]);
+    let message = refused(&["train", &tiny(), "--data", "nowhere"]);
     assert!(message.contains("nowhere"), "{message}");
 }
 

@@ -42,7 +42,7 @@ pub(super) fn segments(
     let Some(leading) = leading_size(&steps, buffers) else { return (steps, Vec::new()) };
     let mut readers: FxHashMap<BufferId, usize> = FxHashMap::default();
     for step in &steps {
-        distinct(touched(step).0).into_iter().for_each(|id| *readers.entry(id).or_default() += 1);
+        distinct(step.touched().0).into_iter().for_each(|id| *readers.entry(id).or_default() += 1);
     }
     let whole = Whole { outputs, readers, leading, threshold: options.segment_bytes, tiles: options.segment_tiles };
     let mut ordered = Vec::with_capacity(steps.len());
@@ -109,7 +109,7 @@ struct Stretch {
 impl Stretch {
     /// Takes a step into the stretch, or before or after it. Gives it back if the stretch must end first.
     fn take(&mut self, step: Step, buffers: &[Buffer], leading: usize) -> Result<(), Box<Step>> {
-        let (reads, writes) = touched(&step);
+        let (reads, writes) = step.touched();
         let waits = reads.iter().any(|id| self.late.contains(id));
         match step {
             Step::Kernel(kernel) if kernel.leads(leading) => {
@@ -141,7 +141,7 @@ impl Stretch {
         let mut own: FxHashMap<BufferId, usize> = FxHashMap::default();
         let mut kernels: Vec<Step> = kernels.into_iter().map(Step::Kernel).collect();
         for step in &kernels {
-            distinct(touched(step).0).into_iter().for_each(|id| *own.entry(id).or_default() += 1);
+            distinct(step.touched().0).into_iter().for_each(|id| *own.entry(id).or_default() += 1);
         }
         let is_local =
             |id: &BufferId| own.get(id) == readers.get(id) && !scattered.contains(id) && !outputs.contains(id);
@@ -186,19 +186,6 @@ fn parts(steps: &[Step], leading: usize, wanted: usize, least: usize) -> Option<
     };
     let possible: Vec<usize> = (2..=leading.min(256)).filter(|parts| fits(*parts)).collect();
     possible.iter().copied().find(|parts| *parts >= wanted).or_else(|| possible.last().copied())
-}
-
-/// What a step reads and what it writes.
-fn touched(step: &Step) -> (Vec<BufferId>, Vec<BufferId>) {
-    match step {
-        Step::Pack { source, target, .. } | Step::Combine { source, target, .. } => (vec![*source], vec![*target]),
-        Step::Kernel(kernel) => {
-            let of = |sources: fn(&Stage) -> Vec<Source>| {
-                kernel.stages.iter().flat_map(sources).filter_map(Source::buffer).collect()
-            };
-            (of(Stage::reads), of(Stage::writes))
-        }
-    }
 }
 
 impl Kernel {

@@ -114,9 +114,25 @@ impl Step {
             Step::Kernel(kernel) => kernel.buffers(),
         }
     }
+
+    /// The stored values that the step reads, and those that it writes.
+    pub fn touched(&self) -> (Vec<BufferId>, Vec<BufferId>) {
+        match self {
+            Step::Pack { source, target, .. } | Step::Combine { source, target, .. } => (vec![*source], vec![*target]),
+            Step::Kernel(kernel) => kernel.touched(),
+        }
+    }
 }
 
 impl Kernel {
+    /// The stored values that the kernel reads, and those that it writes.
+    pub fn touched(&self) -> (Vec<BufferId>, Vec<BufferId>) {
+        let of = |sources: fn(&Stage) -> Vec<Source>| {
+            self.stages.iter().flat_map(sources).filter_map(Source::buffer).collect()
+        };
+        (of(Stage::reads), of(Stage::writes))
+    }
+
     /// Every stored value that a stage reads or writes.
     pub fn buffers(&self) -> Vec<BufferId> {
         let mut buffers: Vec<BufferId> =

@@ -100,7 +100,7 @@ impl Plan {
                 }
             }
             if let (Some(_), Some(kernel)) = (home, kernel) {
-                let (reads, writes) = touched(kernel);
+                let (reads, writes) = kernel.touched();
                 if let Some(id) =
                     reads.iter().find(|id| made.get(&(home, **id)).is_some_and(|own| !own || !in_step(id)))
                 {
@@ -126,12 +126,7 @@ impl Plan {
         // By whom the memory of each value has been written since the value was.
         let mut lost: FxHashMap<BufferId, BufferId> = FxHashMap::default();
         let mut turn = |at: usize, again: bool| {
-            let (reads, writes) = match &self.steps[at] {
-                Step::Pack { source, target, .. } | Step::Combine { source, target, .. } => {
-                    (vec![*source], vec![*target])
-                }
-                Step::Kernel(kernel) => touched(kernel),
-            };
+            let (reads, writes) = self.steps[at].touched();
             let overlaps =
                 |first: BufferId, second: BufferId| Defect::Overlap { first: first.0, second: second.0, step: at };
             for id in &writes {
@@ -321,14 +316,6 @@ impl Plan {
             None => Ok(()),
         }
     }
-}
-
-/// The stored values that a kernel reads, and those that it writes.
-fn touched(kernel: &Kernel) -> (Vec<BufferId>, Vec<BufferId>) {
-    let of = |sources: fn(&Stage) -> Vec<Source>| {
-        kernel.stages.iter().flat_map(sources).filter_map(Source::buffer).collect()
-    };
-    (of(Stage::reads), of(Stage::writes))
 }
 
 /// Two values that share memory while both live, and when.

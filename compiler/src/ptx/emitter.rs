@@ -1,7 +1,7 @@
 //! The function of one kernel under construction: who computes what, loops, addresses.
 
 use super::{
-    Argument, Family, PtxOptions,
+    Argument, BLOCK, Family, PARAMETER, PtxOptions,
     scalar::class,
     text::{Class, Operand, Register, Text},
 };
@@ -154,7 +154,7 @@ impl<'a> Emitter<'a> {
     pub fn new(plan: &'a Plan, kernel: &'a Kernel, options: PtxOptions) -> Emitter<'a> {
         let mut t = Text::default();
         let thread = t.value(Class::Bits32, "mov.u32", &[Operand::Name("%tid.x")]);
-        let block = t.value(Class::Bits32, "mov.u32", &[Operand::Name("%ctaid.x")]);
+        let block = t.value(Class::Bits32, "mov.u32", &[Operand::Name(BLOCK)]);
         let warp = t.value(Class::Bits32, "shr.u32", &[thread.into(), 5_i64.into()]);
         let lane = t.value(Class::Bits32, "and.b32", &[thread.into(), 31_i64.into()]);
         let shared = t.value(Class::Bits32, "mov.u32", &[Operand::Name("tile_memory")]);
@@ -184,7 +184,7 @@ impl<'a> Emitter<'a> {
         if kernel.stages.iter().any(super::draws) {
             e.key = Some([Argument::Seed, Argument::Step].map(|argument| {
                 let word = e.t.register(Class::Bits32);
-                e.t.line(format_args!("ld.param.u32 {word}, [p{}]", e.arguments.len()));
+                e.t.line(format_args!("ld.param.u32 {word}, [{PARAMETER}{}]", e.arguments.len()));
                 e.arguments.push(argument);
                 word
             }));
@@ -203,7 +203,7 @@ impl<'a> Emitter<'a> {
     /// many registers.
     fn address(&mut self, number: usize) -> Register {
         let given = self.t.register(Class::Bits64);
-        self.t.line(format_args!("ld.param.u64 {given}, [p{number}]"));
+        self.t.line(format_args!("ld.param.u64 {given}, [{PARAMETER}{number}]"));
         self.t.value(Class::Bits64, "cvta.to.global.u64", &[given.into()])
     }
 

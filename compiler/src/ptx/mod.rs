@@ -32,6 +32,7 @@ mod scalar;
 mod stage;
 mod steps;
 mod text;
+mod together;
 mod window;
 
 use crate::{
@@ -44,7 +45,7 @@ use crate::{
 };
 use emitter::{EXCHANGE_BYTES, Emitter, PITCH, THREADS, tile_bytes};
 use std::{fmt, fmt::Write, ops::Range, str::FromStr};
-use text::Operand;
+use text::{Operand, SCOPE};
 use thiserror::Error;
 
 /// The processors that the text is for. Text for one family runs on later ones, too.
@@ -167,8 +168,8 @@ pub enum Argument {
 /// A call of a function of a [`Program`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// The step of the plan that it is.
-    pub step: usize,
+    /// The steps of the plan that it is: one, or several that have nothing to do with each other.
+    pub steps: Range<usize>,
     /// The name of the function.
     pub entry: String,
     /// Blocks.
@@ -224,10 +225,9 @@ pub fn compile(plan: &Plan, options: &PtxOptions) -> Result<Program, PtxError> {
             return Err(PtxError::TooLarge { name: buffer.name.clone(), bytes: buffer.bytes() });
         }
     }
-    let mut program =
-        Program { family: options.family, launches: Vec::new(), scratch_bytes: 0, functions: String::new() };
-    for (number, step) in plan.steps.iter().enumerate() {
-        let function = match step {
+    let mut functions = Vec::with_capacity(plan.steps.len());
+    for step in &plan.steps {
+        functions.push(match step {
             Step::Kernel(kernel) => {
                 supported(kernel)?;
                 kernel_function(plan, kernel, *options)
@@ -238,50 +238,94 @@ pub fn compile(plan: &Plan, options: &PtxOptions) -> Result<Program, PtxError> {
             Step::Combine { source, target, combine, chunks, arrangement } => {
                 steps::combine(plan, *source, *target, *combine, *chunks, arrangement)
             }
-        };
-        program.add(number, function);
+        });
+    }
+    let mut program =
+        Program { family: options.family, launches: Vec::new(), scratch_bytes: 0, functions: String::new() };
+    for steps in together::groups(plan, &functions) {
+        program.add(steps.clone(), &functions[steps]);
     }
     Ok(program)
 }
 
-/// A function as it comes from a step.
+/// What a step becomes: a part of a function, for blocks of its own.
 struct Function {
     /// What it is for, as a part of its name.
     name: String,
-    /// Constants of the module that it reads, and the body; `tables` mention `{entry}` where its name stands.
+    /// Constants of the module that it reads; they are called after [`ENTRY`].
     tables: String,
+    /// Its code, which asks for parameters by [`PARAMETER`] and for its block by [`BLOCK`].
     body: String,
     arguments: Vec<Argument>,
     blocks: usize,
     shared_bytes: usize,
     scratch_bytes: usize,
+    /// Whether it takes so little of a processor that it may be launched with others.
+    is_light: bool,
+}
+
+impl Function {
+    /// Code and constants, with the name they are called after, the scope of what they declare, and parameters counted from
+    /// the `first`.
+    fn placed(&self, name: &str, scope: &str, first: usize) -> (String, String) {
+        let mut parts = self.body.split(PARAMETER);
+        let mut body = parts.next().unwrap_or_default().to_owned();
+        for part in parts {
+            let end = part.find(|c: char| !c.is_ascii_digit()).unwrap_or(part.len());
+            let number: usize = part[..end].parse().unwrap_or_else(|_| unreachable!("parameters have numbers"));
+            let _ = write!(body, "p{}{}", first + number, &part[end..]);
+        }
+        (body.replace(SCOPE, scope).replace(ENTRY, name), self.tables.replace(ENTRY, name))
+    }
 }
 
 impl Program {
-    fn add(&mut self, step: usize, function: Function) {
-        let entry = format!("step_{step}_{}", identifier(&function.name));
-        let start = self.functions.len();
+    /// Adds a launch of some steps, each in blocks of its own.
+    fn add(&mut self, steps: Range<usize>, functions: &[Function]) {
+        let entry = match functions {
+            [one] => format!("step_{}_{}", steps.start, identifier(&one.name)),
+            _ => format!("steps_{}_to_{}", steps.start, steps.end - 1),
+        };
+        let arguments: Vec<Argument> = functions.iter().flat_map(|function| function.arguments.clone()).collect();
         let parameter = |(number, argument): (usize, &Argument)| match argument {
             Argument::Buffer(_) | Argument::Scratch => format!("\n\t.param .u64 p{number}"),
             Argument::Seed | Argument::Step => format!("\n\t.param .u32 p{number}"),
         };
-        let parameters: Vec<String> = function.arguments.iter().enumerate().map(parameter).collect();
-        let body = function.tables.replace(ENTRY, &entry);
+        let parameters: Vec<String> = arguments.iter().enumerate().map(parameter).collect();
+        let (mut code, mut constants, mut first) = (String::new(), String::new(), 0);
+        for (number, function) in functions.iter().enumerate() {
+            let scope = if functions.len() > 1 { format!("s{number}_") } else { String::new() };
+            let (body, tables) = function.placed(&format!("{entry}_{number}"), &scope, first);
+            first += function.arguments.len();
+            constants += &tables;
+            let name = function.name.replace('\n', " ");
+            let blocks = function.blocks;
+            let _ = match number + 1 == functions.len() {
+                true => write!(code, "\t// {name}\n{body}"),
+                false => write!(
+                    code,
+                    "\t// {name}\n\tsetp.ge.u32 %other, {BLOCK}, {blocks};\n\t@%other bra $N{number};\n\
+                     {body}$N{number}:\n\tsub.u32 {BLOCK}, {BLOCK}, {blocks};\n"
+                ),
+            };
+        }
+        let start = self.functions.len();
+        let other = if functions.len() > 1 { "\t.reg .pred %other;\n" } else { "" };
         let _ = write!(
             self.functions,
-            "\n{body}// {}\n.visible .entry {entry}({}\n)\n.reqntid {THREADS}, 1, 1\n{{\n{}}}\n",
-            function.name.replace('\n', " "),
+            "\n{constants}.visible .entry {entry}({}\n)\n.reqntid {THREADS}, 1, 1\n{{\n\
+             \t.reg .b32 {BLOCK};\n{other}\tmov.u32 {BLOCK}, %ctaid.x;\n{code}}}\n",
             parameters.join(","),
-            function.body.replace(ENTRY, &entry),
         );
-        self.scratch_bytes = self.scratch_bytes.max(function.scratch_bytes);
+        let most = |bytes: fn(&Function) -> usize| functions.iter().map(bytes).max().unwrap_or(0);
+        self.scratch_bytes = self.scratch_bytes.max(most(|function| function.scratch_bytes));
         self.launches.push(Launch {
-            step,
+            steps,
             entry,
-            blocks: function.blocks,
+            blocks: functions.iter().map(|function| function.blocks).sum(),
             threads: THREADS,
-            shared_bytes: function.shared_bytes,
-            arguments: function.arguments,
+            shared_bytes: most(|function| function.shared_bytes),
+            arguments,
             text: start..self.functions.len(),
         });
     }
@@ -289,6 +333,12 @@ impl Program {
 
 /// Stands for a function's own name in what it declares, until that is known.
 const ENTRY: &str = "@entry@";
+
+/// Stands before the number of a parameter, until it is known with which others it is.
+const PARAMETER: &str = "@p";
+
+/// The register that has the number of the block among those of a step.
+const BLOCK: &str = "%block";
 
 /// A name as PTX takes it.
 fn identifier(name: &str) -> String {
@@ -332,6 +382,7 @@ fn kernel_function(plan: &Plan, kernel: &Kernel, options: PtxOptions) -> Functio
         blocks,
         shared_bytes: EXCHANGE_BYTES + if spilled { 0 } else { tile_bytes(kernel) },
         scratch_bytes: if spilled { tile_bytes(kernel) * blocks } else { 0 },
+        is_light: tile_bytes(kernel) <= LIGHT_BYTES && !kernel.stages.iter().any(multiplies),
     }
 }
 
@@ -404,6 +455,14 @@ impl Touched {
         self.read.extend(stage.reads().into_iter().map(|source| Area::of(kernel, source)));
         self.written.extend(stage.writes().into_iter().map(|source| Area::of(kernel, source)));
     }
+}
+
+/// Bytes of tile memory that leave room for many blocks on a processor.
+const LIGHT_BYTES: usize = 8 << 10;
+
+/// Whether a stage multiplies matrices.
+fn multiplies(stage: &Stage) -> bool {
+    matches!(stage, Stage::Contract { .. } | Stage::AccumulateContract { .. })
 }
 
 /// Whether a stage adds up over rows.

@@ -1,7 +1,7 @@
 //! The steps between kernels: weights into fragments, partial results into one.
 
 use super::{
-    Argument, ENTRY, Function, Precision, buffer_words,
+    Argument, BLOCK, ENTRY, Function, PARAMETER, Precision, buffer_words,
     contraction::{FRAGMENT_WORDS, OUTPUTS, packed},
     emitter::THREADS,
     scalar,
@@ -35,7 +35,7 @@ impl Items {
     fn new(count: usize) -> Items {
         let mut t = Text::default();
         let thread = t.value(Class::Bits32, "mov.u32", &[Operand::Name("%tid.x")]);
-        let block = t.value(Class::Bits32, "mov.u32", &[Operand::Name("%ctaid.x")]);
+        let block = t.value(Class::Bits32, "mov.u32", &[Operand::Name(BLOCK)]);
         let item = t.value(Class::Bits32, "mad.lo.s32", &[block.into(), THREADS.into(), thread.into()]);
         let past = t.value(Class::Predicate, "setp.ge.u32", &[item.into(), count.into()]);
         t.line(format_args!("@{past} ret"));
@@ -45,7 +45,7 @@ impl Items {
     /// The address of a stored value.
     fn address(&mut self, id: BufferId) -> Register {
         let given = self.t.register(Class::Bits64);
-        self.t.line(format_args!("ld.param.u64 {given}, [p{}]", self.arguments.len()));
+        self.t.line(format_args!("ld.param.u64 {given}, [{PARAMETER}{}]", self.arguments.len()));
         self.arguments.push(Argument::Buffer(id));
         self.t.value(Class::Bits64, "cvta.to.global.u64", &[given.into()])
     }
@@ -109,6 +109,7 @@ impl Items {
             blocks: count.div_ceil(THREADS),
             shared_bytes: 0,
             scratch_bytes: 0,
+            is_light: true,
         }
     }
 }

@@ -4,6 +4,9 @@
 
 use std::fmt::{self, Write};
 
+/// Stands in names of registers and labels for what tells the bodies of a function apart, until that is known.
+pub(super) const SCOPE: &str = "@s";
+
 /// A class of registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Class {
@@ -22,12 +25,12 @@ impl Class {
     /// What declares it, and what its registers' names begin with.
     fn names(self) -> (&'static str, &'static str) {
         match self {
-            Class::Predicate => (".pred", "%p"),
-            Class::Bits16 => (".b16", "%h"),
-            Class::Bits32 => (".b32", "%r"),
-            Class::Bits64 => (".b64", "%rd"),
-            Class::Float32 => (".f32", "%f"),
-            Class::Float64 => (".f64", "%fd"),
+            Class::Predicate => (".pred", "p"),
+            Class::Bits16 => (".b16", "h"),
+            Class::Bits32 => (".b32", "r"),
+            Class::Bits64 => (".b64", "rd"),
+            Class::Float32 => (".f32", "f"),
+            Class::Float64 => (".f64", "fd"),
         }
     }
 }
@@ -41,7 +44,7 @@ pub(super) struct Register {
 
 impl fmt::Display for Register {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.class.names().1, self.number)
+        write!(f, "%{SCOPE}{}{}", self.class.names().1, self.number)
     }
 }
 
@@ -105,7 +108,7 @@ pub(super) struct Label(u32);
 
 impl fmt::Display for Label {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "$L{}", self.0)
+        write!(f, "${SCOPE}L{}", self.0)
     }
 }
 
@@ -207,7 +210,7 @@ impl Text {
         for class in Class::ALL {
             let (ty, prefix) = class.names();
             if self.counts[class as usize] > 0 {
-                let _ = writeln!(text, "\t.reg {ty} {prefix}<{}>;", self.counts[class as usize]);
+                let _ = writeln!(text, "\t.reg {ty} %{SCOPE}{prefix}<{}>;", self.counts[class as usize]);
             }
         }
         text + &self.body

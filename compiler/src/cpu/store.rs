@@ -104,18 +104,6 @@ fn constants(stage: &Stage) -> Vec<f64> {
     };
     match stage {
         Stage::Fill { value, .. } => vec![*value],
-        Stage::Map { body, .. }
-        | Stage::Reduce { body, .. }
-        | Stage::ArgReduce { body, .. }
-        | Stage::Scan { body, .. }
-        | Stage::Scatter { body, .. }
-        | Stage::AccumulateReduce { body, .. }
-        | Stage::AccumulateScatter { body, .. } => of(body),
-        Stage::Load { .. }
-        | Stage::Save { .. }
-        | Stage::Stream { .. }
-        | Stage::Sort { .. }
-        | Stage::Contract { .. }
-        | Stage::AccumulateContract { .. } => Vec::new(),
+        _ => stage.body().map_or_else(Vec::new, of),
     }
 }

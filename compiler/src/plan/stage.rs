@@ -50,6 +50,34 @@ impl Window {
 }
 
 impl Stage {
+    /// The lane-wise expression of the stage, if it has one.
+    pub fn body(&self) -> Option<&Expression> {
+        match self {
+            Stage::Map { body, .. }
+            | Stage::Reduce { body, .. }
+            | Stage::ArgReduce { body, .. }
+            | Stage::Scan { body, .. }
+            | Stage::Scatter { body, .. }
+            | Stage::AccumulateReduce { body, .. }
+            | Stage::AccumulateScatter { body, .. } => Some(body),
+            Stage::Load { .. }
+            | Stage::Save { .. }
+            | Stage::Stream { .. }
+            | Stage::Fill { .. }
+            | Stage::Sort { .. }
+            | Stage::Contract { .. }
+            | Stage::AccumulateContract { .. } => None,
+        }
+    }
+
+    /// Whether the stage adds up over rows.
+    pub fn accumulates(&self) -> bool {
+        matches!(
+            self,
+            Stage::AccumulateContract { .. } | Stage::AccumulateReduce { .. } | Stage::AccumulateScatter { .. }
+        )
+    }
+
     /// What the stage reads inside the kernel. What it adds to is not among it.
     pub fn reads(&self) -> Vec<Source> {
         match self {

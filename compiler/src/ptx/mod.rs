@@ -39,8 +39,8 @@ use crate::{
     elementary::is_elementary,
     graph::{DType, ScalarOp},
     plan::{
-        BufferId, Expression, Kernel, LANES, Plan, PlanOptions, Products, Source, Stage, Step, Target, Term,
-        analysis::analyse, words,
+        BufferId, Kernel, LANES, Plan, PlanOptions, Products, Source, Stage, Step, Target, Term, analysis::analyse,
+        words,
     },
 };
 use emitter::{EXCHANGE_BYTES, Emitter, PITCH, THREADS, tile_bytes};
@@ -358,7 +358,7 @@ const SPILLED_BLOCKS: usize = PROCESSORS;
 fn kernel_function(plan: &Plan, kernel: &Kernel, options: PtxOptions) -> Function {
     let mut e = Emitter::new(plan, kernel, options);
     let spilled = tile_bytes(kernel) > options.family.tile_bytes();
-    let accumulates = kernel.stages.iter().any(accumulates);
+    let accumulates = kernel.stages.iter().any(Stage::accumulates);
     let tiles = kernel.tile_count();
     let blocks = match accumulates {
         true => kernel.chunks,
@@ -465,33 +465,14 @@ fn multiplies(stage: &Stage) -> bool {
     matches!(stage, Stage::Contract { .. } | Stage::AccumulateContract { .. })
 }
 
-/// Whether a stage adds up over rows.
-fn accumulates(stage: &Stage) -> bool {
-    matches!(stage, Stage::AccumulateContract { .. } | Stage::AccumulateReduce { .. } | Stage::AccumulateScatter { .. })
-}
-
-/// The expression of a stage.
-fn body(stage: &Stage) -> Option<&Expression> {
-    match stage {
-        Stage::Map { body, .. }
-        | Stage::Reduce { body, .. }
-        | Stage::ArgReduce { body, .. }
-        | Stage::Scan { body, .. }
-        | Stage::Scatter { body, .. }
-        | Stage::AccumulateReduce { body, .. }
-        | Stage::AccumulateScatter { body, .. } => Some(body),
-        _ => None,
-    }
-}
-
 /// Whether a stage draws random numbers.
 fn draws(stage: &Stage) -> bool {
-    body(stage).is_some_and(|body| body.terms.iter().any(|term| matches!(term, Term::Random { .. })))
+    stage.body().is_some_and(|body| body.terms.iter().any(|term| matches!(term, Term::Random { .. })))
 }
 
 /// Refuses what there is no code for.
 fn supported(kernel: &Kernel) -> Result<(), PtxError> {
-    for body in kernel.stages.iter().filter_map(body) {
+    for body in kernel.stages.iter().filter_map(Stage::body) {
         let dtypes = analyse(body, &[]).dtypes;
         for term in &body.terms {
             if let Term::Map(op, operands) = term

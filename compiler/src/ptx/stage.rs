@@ -1,7 +1,6 @@
 //! The code of each kind of stage.
 
 use super::{
-    accumulates,
     contraction::{self, Matrices},
     emitter::{Emitter, THREADS, WARPS, pitched},
     scalar::{class, combine, constant, immediate, select},
@@ -69,7 +68,7 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
 /// Sets the partial results of this block to what changes nothing.
 pub(super) fn start_partials(e: &mut Emitter<'_>) {
     let kernel = e.kernel;
-    for stage in kernel.stages.iter().filter(|stage| accumulates(stage)) {
+    for stage in kernel.stages.iter().filter(|stage| stage.accumulates()) {
         let (target, dtype, value) = match stage {
             Stage::AccumulateReduce { target, combine, dtype, .. } => (*target, *dtype, combine.identity(*dtype)),
             Stage::AccumulateContract { target, .. } | Stage::AccumulateScatter { target, .. } => {

@@ -25,7 +25,6 @@ use std::{
     time::Instant,
 };
 use visage_compiler::{
-    axis::Shape,
     cpu::{self, CodeStore, CompileOptions, Compiled, Reuse},
     graph::{DType, Type},
     plan::{self, Fusion, Kernel, Layout, Place, PlanOptions, Stage, Step, Target, pattern, words},
@@ -390,21 +389,9 @@ impl Cpu {
         let plan = &self.compiled.plan;
         let mut table = Vec::with_capacity(plan.buffers.len());
         for (i, buffer) in plan.buffers.iter().enumerate() {
-            let given = |kind: &'static str, name: &String, values: &IndexMap<String, Buffer>| {
-                let shape = match &buffer.layout {
-                    Layout::Plain(shape) => shape.clone(),
-                    _ => Shape::SCALAR,
-                };
-                let ty = Type::new(buffer.dtype, shape);
-                let Some(value) = values.get(name) else {
-                    return Err(ExecuteError::Missing { kind, name: name.clone(), ty });
-                };
-                let in_order = value.shape().iter().eq(ty.shape.iter()) && value.ty().dtype == ty.dtype;
-                if !in_order {
-                    let found = value.ty().clone();
-                    return Err(ExecuteError::Mismatch { kind, name: name.clone(), found, expected: ty });
-                }
-                Ok(value.bytes().as_ptr().cast_mut())
+            let given = |kind: &'static str, name: &str, values: &IndexMap<String, Buffer>| {
+                let value = layout::given(kind, name, buffer, values)?;
+                Ok::<_, ExecuteError>(value.bytes().as_ptr().cast_mut())
             };
             let address = match &buffer.place {
                 Place::Input(name) => given("input", name, inputs)?,
@@ -453,19 +440,10 @@ fn plain_elements(layout: &Layout) -> usize {
 /// Pieces of a kernel that threads take one at a time: its chunks where something accumulates, and otherwise enough
 /// for every thread to have something to do until the end.
 fn kernel_pieces(kernel: &Kernel, parts: usize, threads: usize) -> usize {
-    if kernel.chunks > 1 || accumulates(kernel) {
+    if kernel.chunks > 1 || kernel.stages.iter().any(Stage::accumulates) {
         return kernel.chunks;
     }
     (kernel.tile_count() / parts).min(threads * 64)
-}
-
-fn accumulates(kernel: &Kernel) -> bool {
-    kernel.stages.iter().any(|stage| {
-        matches!(
-            stage,
-            Stage::AccumulateContract { .. } | Stage::AccumulateReduce { .. } | Stage::AccumulateScatter { .. }
-        )
-    })
 }
 
 /// Sets a chunk's partial result to the value that changes nothing.

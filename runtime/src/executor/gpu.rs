@@ -20,7 +20,7 @@ use thiserror::Error;
 use visage_compiler::{
     axis::Shape,
     graph::{DType, Type},
-    plan::{self, Fusion, Layout, Place, Plan, PlanOptions, plan_ordered, words},
+    plan::{self, Fusion, Place, Plan, PlanOptions, plan_ordered, words},
     ptx::{self, Argument, Family, Launch, PtxOptions},
     random::RandomKey,
     simplify::simplified,
@@ -271,11 +271,11 @@ impl Gpu {
             addresses.push(match (&buffer.place, fixed) {
                 (Place::Arena(offset), _) => self.arena + *offset as u64,
                 (Place::State(name), _) => {
-                    let value = given("parameter", name, buffer, state)?;
+                    let value = layout::given("parameter", name, buffer, state)?;
                     device.state(name, value)?
                 }
                 (Place::Input(name), Some(address)) => {
-                    let value = given("input", name, buffer, inputs)?;
+                    let value = layout::given("input", name, buffer, inputs)?;
                     device.accelerator.write(*address, &on_device(value))?;
                     *address
                 }
@@ -338,29 +338,6 @@ fn fetch(
     // SAFETY: as many words an element as its type takes have been read.
     unsafe { layout::read(stored.as_ptr(), shape, value) };
     Ok(())
-}
-
-/// A value that was given for a buffer, in the order of axes that the buffer has.
-fn given<'a>(
-    kind: &'static str,
-    name: &str,
-    buffer: &plan::Buffer,
-    values: &'a IndexMap<String, Buffer>,
-) -> Result<&'a Buffer, ExecuteError> {
-    let shape = match &buffer.layout {
-        Layout::Plain(shape) => shape.clone(),
-        _ => Shape::SCALAR,
-    };
-    let ty = Type::new(buffer.dtype, shape);
-    let Some(value) = values.get(name) else {
-        return Err(ExecuteError::Missing { kind, name: name.to_owned(), ty });
-    };
-    let in_order = value.shape().iter().eq(ty.shape.iter()) && value.ty().dtype == ty.dtype;
-    if !in_order {
-        let found = value.ty().clone();
-        return Err(ExecuteError::Mismatch { kind, name: name.to_owned(), found, expected: ty });
-    }
-    Ok(value)
 }
 
 impl Drop for Gpu {

@@ -1,10 +1,12 @@
 //! Values between the layouts of files and of programs.
 
+use super::ExecuteError;
 use crate::buffer::Buffer;
+use indexmap::IndexMap;
 use visage_compiler::{
     axis::Shape,
     graph::{DType, Type},
-    plan::words,
+    plan::{self, Layout, words},
 };
 
 /// Widens truth values from a byte to four.
@@ -61,4 +63,30 @@ pub(super) unsafe fn read(from: *const u8, shape: &Shape, buffer: &mut Buffer) {
             index[k] = 0;
         }
     }
+}
+
+/// A value that was given for a buffer, in the order of axes that the buffer has.
+///
+/// # Errors
+/// There is none, or it is of another type.
+pub(super) fn given<'a>(
+    kind: &'static str,
+    name: &str,
+    buffer: &plan::Buffer,
+    values: &'a IndexMap<String, Buffer>,
+) -> Result<&'a Buffer, ExecuteError> {
+    let shape = match &buffer.layout {
+        Layout::Plain(shape) => shape.clone(),
+        _ => Shape::SCALAR,
+    };
+    let ty = Type::new(buffer.dtype, shape);
+    let Some(value) = values.get(name) else {
+        return Err(ExecuteError::Missing { kind, name: name.to_owned(), ty });
+    };
+    let in_order = value.shape().iter().eq(ty.shape.iter()) && value.ty().dtype == ty.dtype;
+    if !in_order {
+        let found = value.ty().clone();
+        return Err(ExecuteError::Mismatch { kind, name: name.to_owned(), found, expected: ty });
+    }
+    Ok(value)
 }

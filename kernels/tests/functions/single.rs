@@ -1,9 +1,8 @@
-//! The elementary functions against double precision: every 257th of all 2³² arguments, and the neighbourhoods of
-//! those where something happens; with `VISAGE_EXHAUSTIVE=1`, all of them. Run with `--nocapture` to see the largest
-//! error of each function.
+//! Single against double precision: every 257th of all 2³² arguments, and the neighbourhoods of those where something
+//! happens; with `VISAGE_EXHAUSTIVE=1`, all of them.
 
+use crate::{exhaustive, random};
 use rayon::prelude::*;
-use visage_kernels::math::{self, Scalar};
 
 /// The error of `got` in units in the last place of single precision at `truth`.
 fn ulps(got: f32, truth: f64) -> f64 {
@@ -46,7 +45,7 @@ fn check(
     truth: impl Fn(f64) -> f64 + Sync,
     neighbourhoods: &[f32],
 ) {
-    let step = if std::env::var_os("VISAGE_EXHAUSTIVE").is_some() { 1 } else { 257 };
+    let step = if exhaustive() { 1 } else { 257 };
     let blocks: u64 = 4096;
     let size = (1_u64 << 32) / blocks;
     let everywhere = (0..blocks).into_par_iter().map(|block| {
@@ -64,50 +63,48 @@ fn check(
     assert!(error <= bound, "{name}({x:e}) = {got:e} is {error} ulp from {expected:e}");
 }
 
-/// A function over [`Scalar`], compiled with the machine's fused multiply-add where it has one.
-macro_rules! fast {
-    ($name:ident($($argument:ident),+)) => {{
-        #[cfg(target_arch = "x86_64")]
-        {
-            #[target_feature(enable = "fma")]
-            fn fused($($argument: f32),+) -> f32 {
-                math::$name(&mut Scalar, $($argument),+)
-            }
-            assert!(is_x86_feature_detected!("fma"), "these tests need fused multiply-add to be fast");
-            // SAFETY: the machine has it.
-            |$($argument: f32),+| unsafe { fused($($argument),+) }
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            |$($argument: f32),+| math::$name(&mut Scalar, $($argument),+)
-        }
-    }};
-}
-
 #[test]
 fn exponentials() {
-    check("exp", 1.1, fast!(exp(x)), f64::exp, &[88.722_84, 87.336_55, 103.278_93, 103.972_08]);
-    check("exp2", 0.9, fast!(exp2(x)), f64::exp2, &[128.0, 126.0, 149.0, 150.0]);
-    check("expm1", 1.5, fast!(expm1(x)), f64::exp_m1, &[88.722_84, 0.346_573_6, 17.3, 18.0]);
-    check("sigmoid", 1.7, fast!(sigmoid(x)), |x| 1.0 / (1.0 + (-x).exp()), &[87.336_55, 103.972_08, 17.3]);
-    check("tanh", 1.4, fast!(tanh(x)), f64::tanh, &[0.625, 9.01, 10.0]);
+    check("exp", 1.1, fast!(Scalar, f32, exp(x)), f64::exp, &[88.722_84, 87.336_55, 103.278_93, 103.972_08]);
+    check("exp2", 0.9, fast!(Scalar, f32, exp2(x)), f64::exp2, &[128.0, 126.0, 149.0, 150.0]);
+    check("expm1", 1.5, fast!(Scalar, f32, expm1(x)), f64::exp_m1, &[88.722_84, 0.346_573_6, 17.3, 18.0]);
+    check("sigmoid", 1.7, fast!(Scalar, f32, sigmoid(x)), |x| 1.0 / (1.0 + (-x).exp()), &[87.336_55, 103.972_08, 17.3]);
+    check("tanh", 1.4, fast!(Scalar, f32, tanh(x)), f64::tanh, &[0.625, 9.01, 10.0]);
 }
 
 #[test]
 fn logarithms() {
-    check("log", 1.0, fast!(log(x)), f64::ln, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
-    check("log1p", 1.1, fast!(log1p(x)), f64::ln_1p, &[0.414_213_56, 0.292_893_23, 1.0]);
-    check("softplus", 1.8, fast!(softplus(x)), |x| x.max(0.0) + (-x.abs()).exp().ln_1p(), &[87.3, 103.972_08]);
-    check("log2", 1.1, fast!(log2(x)), f64::log2, &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2]);
+    check(
+        "log",
+        1.0,
+        fast!(Scalar, f32, log(x)),
+        f64::ln,
+        &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2],
+    );
+    check("log1p", 1.1, fast!(Scalar, f32, log1p(x)), f64::ln_1p, &[0.414_213_56, 0.292_893_23, 1.0]);
+    check(
+        "softplus",
+        1.8,
+        fast!(Scalar, f32, softplus(x)),
+        |x| x.max(0.0) + (-x.abs()).exp().ln_1p(),
+        &[87.3, 103.972_08],
+    );
+    check(
+        "log2",
+        1.1,
+        fast!(Scalar, f32, log2(x)),
+        f64::log2,
+        &[std::f32::consts::SQRT_2, std::f32::consts::FRAC_1_SQRT_2],
+    );
 }
 
 #[test]
 fn circular_functions() {
     let multiples: Vec<f32> = (1..2000).map(|k| k as f32 * std::f32::consts::FRAC_PI_2).collect();
     for (name, near_bound, far_bound, function, truth) in [
-        ("sin", 1.8, 2.6, &fast!(sin(x)) as &(dyn Fn(f32) -> f32 + Sync), f64::sin as fn(f64) -> f64),
-        ("cos", 1.8, 2.6, &fast!(cos(x)), f64::cos),
-        ("tan", 1.6, 1.6, &fast!(tan(x)), f64::tan),
+        ("sin", 1.8, 2.6, &fast!(Scalar, f32, sin(x)) as &(dyn Fn(f32) -> f32 + Sync), f64::sin as fn(f64) -> f64),
+        ("cos", 1.8, 2.6, &fast!(Scalar, f32, cos(x)), f64::cos),
+        ("tan", 1.6, 1.6, &fast!(Scalar, f32, tan(x)), f64::tan),
     ] {
         // The argument where it is less than the limit, and a zero or NaN beyond.
         let within = |limit: f64| move |x: f64| if x.abs() < limit { x } else { x - x };
@@ -119,7 +116,7 @@ fn circular_functions() {
 
 #[test]
 fn sines_stay_within_one() {
-    let (sin, cos) = (fast!(sin(x)), fast!(cos(x)));
+    let (sin, cos) = (fast!(Scalar, f32, sin(x)), fast!(Scalar, f32, cos(x)));
     for k in 0..20_000 {
         let centre = (f64::from(k) * std::f64::consts::FRAC_PI_2) as f32;
         for bits in centre.to_bits().saturating_sub(50)..centre.to_bits() + 50 {
@@ -131,9 +128,9 @@ fn sines_stay_within_one() {
 
 #[test]
 fn inverse_circular_functions() {
-    check("atan", 1.6, fast!(atan(x)), f64::atan, &[0.414_213_56]);
-    check("asin", 1.4, fast!(asin(x)), f64::asin, &[]);
-    check("acos", 1.4, fast!(acos(x)), f64::acos, &[]);
+    check("atan", 1.6, fast!(Scalar, f32, atan(x)), f64::atan, &[0.414_213_56]);
+    check("asin", 1.4, fast!(Scalar, f32, asin(x)), f64::asin, &[]);
+    check("acos", 1.4, fast!(Scalar, f32, acos(x)), f64::acos, &[]);
 }
 
 /// The error function in double precision, by its series of positive terms.
@@ -152,8 +149,8 @@ fn erf(x: f64) -> f64 {
 
 #[test]
 fn error_function_and_root() {
-    check("erf", 1.2, fast!(erf(x)), erf, &[3.9, 4.0]);
-    check("rsqrt", 1.5, fast!(rsqrt(x)), |x| 1.0 / x.sqrt(), &[]);
+    check("erf", 1.2, fast!(Scalar, f32, erf(x)), erf, &[3.9, 4.0]);
+    check("rsqrt", 1.5, fast!(Scalar, f32, rsqrt(x)), |x| 1.0 / x.sqrt(), &[]);
 }
 
 /// Arguments at which functions of two arguments do something particular.
@@ -175,14 +172,7 @@ fn check_pairs(
 ) {
     let particular = particular();
     let pairs = particular.iter().flat_map(|&a| particular.iter().map(move |&b| (a, b))).collect::<Vec<_>>();
-    let count: u64 = if std::env::var_os("VISAGE_EXHAUSTIVE").is_some() { 1 << 32 } else { 1 << 24 };
-    // SplitMix64: well mixed bits of a counter.
-    let random = |i: u64| {
-        let z = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    };
+    let count: u64 = if exhaustive() { 1 << 32 } else { 1 << 24 };
     let error = |(a, b): (f32, f32)| (ulps(function(a, b), truth(f64::from(a), f64::from(b))), (a, b));
     let (error, (a, b)) = (0..count)
         .into_par_iter()
@@ -206,20 +196,20 @@ fn unit(bits: u64) -> f32 {
 
 #[test]
 fn functions_of_two_arguments() {
-    check_pairs("atan2", 1.6, fast!(atan2(y, x)), f64::atan2, any_pair);
+    check_pairs("atan2", 1.6, fast!(Scalar, f32, atan2(y, x)), f64::atan2, any_pair);
     let near = |bits: u64| (unit(bits) - 0.5, unit(bits >> 32) - 0.5);
-    check_pairs("atan2", 1.6, fast!(atan2(y, x)), f64::atan2, near);
-    check_pairs("pow", 1.2, fast!(pow(x, y)), f64::powf, any_pair);
+    check_pairs("atan2", 1.6, fast!(Scalar, f32, atan2(y, x)), f64::atan2, near);
+    check_pairs("pow", 1.2, fast!(Scalar, f32, pow(x, y)), f64::powf, any_pair);
     // A base near one, where the logarithm must be exact, and any base, with an exponent that keeps the result in
     // range.
     let near_one = |bits: u64| {
         let x = 0.5 + unit(bits);
         (x, (unit(bits >> 32) - 0.5) * 300.0 / x.log2().abs().max(1e-7))
     };
-    check_pairs("pow", 1.2, fast!(pow(x, y)), f64::powf, near_one);
+    check_pairs("pow", 1.2, fast!(Scalar, f32, pow(x, y)), f64::powf, near_one);
     let in_range = |bits: u64| {
         let x = f32::from_bits((bits as u32) >> 1);
         (x, (unit(bits >> 32) - 0.5) * 300.0 / x.log2().abs().max(1e-7))
     };
-    check_pairs("pow", 1.2, fast!(pow(x, y)), f64::powf, in_range);
+    check_pairs("pow", 1.2, fast!(Scalar, f32, pow(x, y)), f64::powf, in_range);
 }

@@ -3,8 +3,8 @@
 use crate::graph::ScalarOp;
 use visage_kernels::math;
 
-/// The operations that are functions which hardware does not have. In `f32` every target computes them by the algorithms of
-/// [`visage_kernels::math`].
+/// The operations that are functions which hardware does not have. Every target computes them by the algorithms of
+/// [`visage_kernels::math`], except that on the CPU those of `f64` are the reference evaluator's.
 pub(crate) const ELEMENTARY: [ScalarOp; 17] = {
     use ScalarOp::*;
     [Rsqrt, Exp, Expm1, Log, Log1p, Sin, Cos, Tan, Asin, Acos, Atan, Tanh, Sigmoid, Softplus, Erf, Pow, Atan2]
@@ -15,8 +15,8 @@ pub(crate) fn is_elementary(op: ScalarOp) -> bool {
     ELEMENTARY.contains(&op)
 }
 
-/// The elementary functions on any machine.
-pub(crate) fn elementary<L: math::Lanes>(lanes: &mut L, op: ScalarOp, x: &[L::F]) -> L::F {
+/// The elementary functions on any machine, in either precision.
+pub(crate) fn elementary<N: math::Precision, L: math::Lanes<N>>(lanes: &mut L, op: ScalarOp, x: &[L::F]) -> L::F {
     match op {
         ScalarOp::Rsqrt => math::rsqrt(lanes, x[0]),
         ScalarOp::Exp => math::exp(lanes, x[0]),

@@ -41,10 +41,7 @@ fn check_seed(seed: u64, graph: &Graph, feeds: &Feeds, ways: &[ExecuteOptions]) 
 /// Each graph is run fused with micro-kernels and, in turn, one other way.
 fn graphs(part: u64, dtype: DType) {
     let cases = cases();
-    let all = match dtype {
-        DType::F32 => [ways(), ways_as_ptx()].concat(),
-        _ => ways(),
-    };
+    let all = [ways(), ways_as_ptx()].concat();
     for seed in (0..cases).filter(|seed| seed % 2 == part) {
         let elements = if seed % 3 == 0 { 96 } else { 3000 };
         let options = Options { operations: 4 + seed as usize % 20, dtype, elements, ..Options::default() };

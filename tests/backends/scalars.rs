@@ -1,7 +1,8 @@
 //! Every scalar operation, element by element, at ordinary and at special values.
 
-use crate::support::{Sketch, shape};
+use crate::support::{Sketch, shape, ways_as_ptx};
 use visage_compiler::graph::{DType, Op, ScalarOp};
+use visage_runtime::executor::ExecuteOptions;
 
 fn pairs(values: &[f64]) -> (Vec<f64>, Vec<f64>) {
     values.iter().flat_map(|x| values.iter().map(move |y| (*x, *y))).unzip()
@@ -26,18 +27,31 @@ fn sketch(dtype: DType, values: &[f64]) -> Sketch {
     sketch
 }
 
+/// Whether a sketch is not of doubles.
+fn is_single(sketch: &Sketch) -> bool {
+    sketch.graph.ty(sketch.graph.output("0: stop").unwrap()).dtype != DType::F64
+}
+
 fn check(sketch: &Sketch) {
     sketch.check_widths();
+    let single = is_single(sketch);
+    let on_processor = ExecuteOptions { threads: Some(1), ..ExecuteOptions::default() };
+    check_way(sketch, &on_processor, if single { 4e6 } else { f64::INFINITY });
+    for way in ways_as_ptx() {
+        check_way(sketch, &way, if single { 4e6 } else { 2e15 });
+    }
+}
+
+/// Checks every element on one way to run the sketch. Beyond `phase_limit` the circular functions give up on the phase.
+fn check_way(sketch: &Sketch, way: &ExecuteOptions, phase_limit: f64) {
     let operand = |name: &str, k: usize| sketch.feeds.inputs[name].data[k];
+    let single = is_single(sketch);
     let mut wrong = Vec::new();
-    for (name, expected, found) in sketch.run() {
+    for (name, expected, found) in sketch.run_as(way) {
         for (k, (expected, found)) in expected.data.iter().zip(&found.data).enumerate() {
             let (x, y) = (operand("x", k), operand("y", k));
-            // Beyond 2²² the circular functions give up on the phase; the remainder of a quotient that is not
-            // exact is that of the rounded one.
-            let single = sketch.graph.ty(sketch.graph.output("0: stop").unwrap()).dtype != DType::F64;
-            let beyond =
-                single && ["sin", "cos", "tan"].iter().any(|function| name.ends_with(function)) && x.abs() > 4e6;
+            let beyond = ["sin", "cos", "tan"].iter().any(|function| name.ends_with(function)) && x.abs() > phase_limit;
+            // The remainder of a quotient that is not exact is that of the rounded one.
             let wrapped = name.ends_with("mod")
                 && (x.abs() > 1e6 || ((expected - found).abs() - y.abs()).abs() <= 1e-5 * (1.0 + x.abs()));
             let bound = if single { 1e-6 + 4e-6 * expected.abs() } else { 1e-14 + 1e-14 * expected.abs() };
@@ -48,7 +62,7 @@ fn check(sketch: &Sketch) {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} elements:\n{}", wrong.len(), wrong.join("\n"));
+    assert!(wrong.is_empty(), "{} elements, {way:?}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]

@@ -154,8 +154,13 @@ impl Sketch {
 
     /// The outputs as the evaluator has them, and as the processor does, fused.
     pub fn run(&self) -> Vec<(String, Tensor, Tensor)> {
+        self.run_as(&ExecuteOptions { threads: Some(1), ..ExecuteOptions::default() })
+    }
+
+    /// The outputs as the evaluator has them, and as one way to run the graph does.
+    pub fn run_as(&self, way: &ExecuteOptions) -> Vec<(String, Tensor, Tensor)> {
         let expected = evaluate_rounded(&self.graph, &self.feeds, key(), Rounding::AsTyped).unwrap();
-        let found = run(&self.graph, &self.feeds, &ExecuteOptions { threads: Some(1), ..ExecuteOptions::default() });
+        let found = run(&self.graph, &self.feeds, way);
         let pair = |(name, expected): (String, Tensor)| {
             let found = found[&name].to_tensor().reordered(expected.shape());
             (name, expected, found)

@@ -18,7 +18,7 @@
 //! Where a tile does not fit into shared memory, it lies in the device's memory, which its second-level cache holds.
 //! Sums over rows are as on the CPU: a block adds the tiles of its chunk up in order, another function adds the chunks.
 //!
-//! The elementary functions are the polynomials of [`visage_kernels::math`], emitted instruction by instruction. Nothing
+//! The elementary functions are the polynomials of [`visage_kernels::math`] in either precision, emitted instruction by instruction. Nothing
 //! here knows a driver: a [`Program`] is text and a list of launches.
 //!
 //! Invariant: the same plan and options give the same text, byte by byte.
@@ -35,14 +35,7 @@ mod text;
 mod together;
 mod window;
 
-use crate::{
-    elementary::is_elementary,
-    graph::{DType, ScalarOp},
-    plan::{
-        BufferId, Kernel, LANES, Plan, PlanOptions, Products, Source, Stage, Step, Target, Term, analysis::analyse,
-        words,
-    },
-};
+use crate::plan::{BufferId, Kernel, LANES, Plan, PlanOptions, Products, Source, Stage, Step, Target, Term, words};
 use emitter::{EXCHANGE_BYTES, Emitter, PITCH, THREADS, tile_bytes};
 use std::{fmt, fmt::Write, ops::Range, str::FromStr};
 use text::{Operand, SCOPE};
@@ -134,14 +127,6 @@ pub struct PtxOptions {
 /// Why a plan cannot be lowered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum PtxError {
-    /// An operation that there is no code for.
-    #[error("kernel \"{kernel}\" computes `{op}` in f64, which graphics processors have no code for", op = op.name())]
-    Elementary {
-        /// The kernel.
-        kernel: String,
-        /// The operation.
-        op: ScalarOp,
-    },
     /// A value with more elements than addresses count.
     #[error("`{name}` takes {bytes} bytes, where a value on a graphics processor has at most 8 GiB")]
     TooLarge {
@@ -218,7 +203,7 @@ impl Program {
 /// Lowers every step of a plan.
 ///
 /// # Errors
-/// The plan has an operation without code, or a value that is too large.
+/// The plan has a value that is too large.
 pub fn compile(plan: &Plan, options: &PtxOptions) -> Result<Program, PtxError> {
     for buffer in &plan.buffers {
         if buffer.bytes() > 8 << 30 {
@@ -228,10 +213,7 @@ pub fn compile(plan: &Plan, options: &PtxOptions) -> Result<Program, PtxError> {
     let mut functions = Vec::with_capacity(plan.steps.len());
     for step in &plan.steps {
         functions.push(match step {
-            Step::Kernel(kernel) => {
-                supported(kernel)?;
-                kernel_function(plan, kernel, *options)
-            }
+            Step::Kernel(kernel) => kernel_function(plan, kernel, *options),
             Step::Pack { source, target, m_offsets, n_offsets, k_offsets } => {
                 steps::pack(plan, *source, *target, [m_offsets, n_offsets, k_offsets], options.precision)
             }
@@ -468,22 +450,6 @@ fn multiplies(stage: &Stage) -> bool {
 /// Whether a stage draws random numbers.
 fn draws(stage: &Stage) -> bool {
     stage.body().is_some_and(|body| body.terms.iter().any(|term| matches!(term, Term::Random { .. })))
-}
-
-/// Refuses what there is no code for.
-fn supported(kernel: &Kernel) -> Result<(), PtxError> {
-    for body in kernel.stages.iter().filter_map(Stage::body) {
-        let dtypes = analyse(body, &[]).dtypes;
-        for term in &body.terms {
-            if let Term::Map(op, operands) = term
-                && is_elementary(*op)
-                && dtypes[operands[0]] == DType::F64
-            {
-                return Err(PtxError::Elementary { kernel: kernel.name.clone(), op: *op });
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Words of a stored value, padding included.

@@ -20,7 +20,7 @@ pub(super) fn draw(e: &mut Emitter<'_>, distribution: Distribution, stream: u32,
         Distribution::Uniform => unit(e, words[0], 0.0),
         Distribution::Normal => {
             let (first, second) = (unit(e, words[0], 1.0), unit(e, words[1], 0.0));
-            let l = &mut PtxLanes { t: &mut e.t };
+            let l = &mut PtxLanes::<f32>::new(&mut e.t);
             let log = math::log(l, first);
             let minus_two = l.constant(-2.0);
             let square = l.mul(minus_two, log);

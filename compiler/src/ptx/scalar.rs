@@ -89,7 +89,8 @@ pub(super) fn scalar(t: &mut Text, op: ScalarOp, from: DType, x: &[Register]) ->
         ScalarOp::Select => select(t, x[0], x[1], x[2]),
         ScalarOp::Cast(to) => cast(t, from, to, x[0]),
         _ if op.is_predicate() => predicate(t, op, from, x),
-        _ if is_elementary(op) => elementary(&mut PtxLanes { t }, op, x),
+        _ if is_elementary(op) && from == DType::F64 => elementary(&mut PtxLanes::<f64>::new(t), op, x),
+        _ if is_elementary(op) => elementary(&mut PtxLanes::<f32>::new(t), op, x),
         _ => arithmetic(t, op, from, x),
     }
 }

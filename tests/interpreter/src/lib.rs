@@ -18,8 +18,8 @@
 //! - instructions of a whole warp or block are executed by all of it.
 //!
 //! And before anything runs: an instruction, a modifier or a combination of types that this crate does not
-//! mention somewhere in `decode` is an error, as is a register of the wrong type or a module that declares too low a version for
-//! what it uses.
+//! mention somewhere in `decode` is an error, as is a register of the wrong type, or a
+//! module that declares too low a version for what it uses.
 //!
 //! # How it runs
 //!

@@ -69,21 +69,44 @@ pub(crate) fn round_integral(x: f64, rounding: Rounding) -> f64 {
 
 /// `a + b` rounded to odd: a sum that can be rounded once more to fewer bits, in any direction, as if
 /// it had been exact (Boldo and Melquiond, "Emulation of FMA and correctly rounded sums", 2008).
+///
+/// It has no branches, so that it is vectorised.
+#[inline(always)]
 pub(crate) fn sum_to_odd(a: f64, b: f64) -> f64 {
     let sum = a + b;
     let from_a = sum - b;
     let error = (a - from_a) + (b - (sum - from_a));
-    let exact = error == 0.0 || error.is_nan() || !sum.is_finite();
-    if exact || sum.to_bits() & 1 == 1 {
-        return sum;
-    }
-    let away = (error > 0.0) == (sum > 0.0);
-    f64::from_bits(if away { sum.to_bits() + 1 } else { sum.to_bits() - 1 })
+    // The error of an infinite sum is no number, and neither above nor below.
+    let (above, below) = (error > 0.0, error < 0.0);
+    let bits = sum.to_bits();
+    let even = !bits & 1;
+    let outwards = if sum > 0.0 { above } else { below };
+    let inwards = if sum > 0.0 { below } else { above };
+    f64::from_bits(bits.wrapping_add(even & u64::from(outwards)).wrapping_sub(even & u64::from(inwards)))
 }
 
 /// `a · b + c`, for operands whose product is exact in `f64`, ready to be rounded to at most 24 bits.
+#[inline(always)]
 pub(crate) fn fma_to_odd(a: f64, b: f64, c: f64) -> f64 {
     sum_to_odd(a * b, c)
+}
+
+/// `a · b + c`, rounded once. In `f64` the product is exact, and the sum is rounded to odd: unlike a call of
+/// the host's function, this is vectorised.
+#[inline(always)]
+pub(crate) fn fused(a: f32, b: f32, c: f32) -> f32 {
+    fma_to_odd(f64::from(a), f64::from(b), f64::from(c)) as f32
+}
+
+/// An `f16` as `f32`, without branches.
+#[inline(always)]
+pub(crate) fn half_to_single(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7fff);
+    // With the exponent where `f32` has it, it is too small by 2¹¹²; subnormal numbers come out right too.
+    let scaled = f32::from_bits(magnitude << 13) * f32::from_bits(0x7780_0000);
+    let special = (magnitude << 13) | 0x7f80_0000;
+    let magnitude = if magnitude >= 0x7c00 { special } else { scaled.to_bits() };
+    f32::from_bits(magnitude | (u32::from(bits & 0x8000) << 16))
 }
 
 /// `a / b` for operands of at most 24 bits, ready to be rounded to at most 24 bits.

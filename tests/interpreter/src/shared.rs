@@ -6,6 +6,7 @@
 //! at that time (Flanagan and Freund, "FastTrack", 2009).
 
 use crate::fault::Problem;
+use std::ops::Range;
 
 /// Where shared memory begins among generic addresses.
 pub(crate) const WINDOW: u64 = 0x1_0000_0000_0000;
@@ -57,8 +58,8 @@ pub(crate) struct Shared {
     /// When each warp last updated each granule; empty before the first update.
     update_times: Vec<u32>,
     warps: usize,
-    /// Bytes in a granule: as many as the smallest access of the kernel has.
-    granule: u64,
+    /// The logarithm of the bytes in a granule, which are as many as the smallest access of the kernel has.
+    granule_shift: u32,
 }
 
 impl Shared {
@@ -76,18 +77,20 @@ impl Shared {
             read_times: vec![0; granules * warps],
             update_times: Vec::new(),
             warps,
-            granule,
+            granule_shift: granule.trailing_zeros(),
         }
     }
 
     /// The place of an access that is aligned and inside of variables.
-    fn place(&self, address: u64, bytes: u32) -> Result<std::ops::Range<usize>, Problem> {
-        if !address.is_multiple_of(u64::from(bytes)) {
+    #[inline(always)]
+    fn place(&self, address: u64, bytes: u32) -> Result<Range<usize>, Problem> {
+        // Sizes are powers of two.
+        if address & u64::from(bytes - 1) != 0 {
             return Err(Problem::Misaligned { address, bytes });
         }
         let range = address as usize..(address as usize).saturating_add(bytes as usize);
         match self.states.get(range.clone()) {
-            Some(states) if !states.contains(&ByteState::Outside) => Ok(range),
+            Some(states) if states.iter().all(|state| *state != ByteState::Outside) => Ok(range),
             _ => {
                 let nearest = "no variable lies there".into();
                 Err(Problem::OutOfBounds { address, bytes, space: "shared", nearest })
@@ -95,40 +98,59 @@ impl Shared {
         }
     }
 
-    fn granules(&self, range: &std::ops::Range<usize>) -> std::ops::Range<usize> {
-        let granule = self.granule as usize;
-        range.start / granule..range.end.div_ceil(granule)
+    #[inline(always)]
+    fn granules(&self, range: &Range<usize>) -> Range<usize> {
+        // An access is a whole number of granules.
+        range.start >> self.granule_shift..range.end >> self.granule_shift
     }
 
     /// Reads up to 16 bytes.
     pub fn get(&mut self, by: Accessor, address: u64, bytes: u32) -> Result<u128, Problem> {
-        let range = self.place(address, bytes)?;
-        self.demand_values(&range, address, bytes)?;
+        // With sizes that are known here, a few instructions do what otherwise takes loops.
+        match bytes {
+            4 => self.get_sized::<4>(by, address),
+            8 => self.get_sized::<8>(by, address),
+            16 => self.get_sized::<16>(by, address),
+            2 => self.get_sized::<2>(by, address),
+            _ => self.get_sized::<1>(by, address),
+        }
+    }
+
+    #[inline(always)]
+    fn get_sized<const N: usize>(&mut self, by: Accessor, address: u64) -> Result<u128, Problem> {
+        let range = self.place(address, N as u32)?;
+        self.demand_values(&range, address, N as u32)?;
         for granule in self.granules(&range) {
             self.check_writer(by, granule, "reads")?;
             self.check_updaters(by, granule, "reads")?;
             self.traces[granule].readers |= 1 << by.warp;
             self.read_times[granule * self.warps + by.warp] = by.clock[by.warp];
         }
-        Ok(self.raw(range))
+        Ok(self.raw::<N>(range))
     }
 
-    fn raw(&self, range: std::ops::Range<usize>) -> u128 {
+    #[inline(always)]
+    fn raw<const N: usize>(&self, range: Range<usize>) -> u128 {
         let mut value = [0; 16];
-        value[..range.len()].copy_from_slice(&self.bytes[range]);
+        value[..N].copy_from_slice(&self.bytes[range.start..range.start + N]);
         u128::from_le_bytes(value)
     }
 
-    fn demand_values(&self, range: &std::ops::Range<usize>, address: u64, bytes: u32) -> Result<(), Problem> {
+    #[inline(always)]
+    fn demand_values(&self, range: &Range<usize>, address: u64, bytes: u32) -> Result<(), Problem> {
         let states = &self.states[range.clone()];
-        match states.iter().position(|state| *state != ByteState::Written) {
-            None => Ok(()),
-            Some(_) if states.contains(&ByteState::Pending) => Err(Problem::Pending { address, bytes }),
-            Some(position) => Err(Problem::Uninitialised { address, bytes, byte: address + position as u64 }),
+        if states.iter().all(|state| *state == ByteState::Written) {
+            return Ok(());
         }
+        if states.contains(&ByteState::Pending) {
+            return Err(Problem::Pending { address, bytes });
+        }
+        let first = states.iter().take_while(|state| **state == ByteState::Written).count();
+        Err(Problem::Uninitialised { address, bytes, byte: address + first as u64 })
     }
 
-    fn check_not_pending(&self, range: &std::ops::Range<usize>, address: u64, bytes: u32) -> Result<(), Problem> {
+    #[inline(always)]
+    fn check_not_pending(&self, range: &Range<usize>, address: u64, bytes: u32) -> Result<(), Problem> {
         if self.states[range.clone()].contains(&ByteState::Pending) {
             return Err(Problem::Pending { address, bytes });
         }
@@ -137,15 +159,27 @@ impl Shared {
 
     /// Writes up to 16 bytes.
     pub fn put(&mut self, by: Accessor, address: u64, bytes: u32, value: u128) -> Result<(), Problem> {
-        let range = self.place(address, bytes)?;
-        self.check_not_pending(&range, address, bytes)?;
+        match bytes {
+            4 => self.put_sized::<4>(by, address, value),
+            8 => self.put_sized::<8>(by, address, value),
+            16 => self.put_sized::<16>(by, address, value),
+            2 => self.put_sized::<2>(by, address, value),
+            _ => self.put_sized::<1>(by, address, value),
+        }
+    }
+
+    #[inline(always)]
+    fn put_sized<const N: usize>(&mut self, by: Accessor, address: u64, value: u128) -> Result<(), Problem> {
+        let range = self.place(address, N as u32)?;
+        self.check_not_pending(&range, address, N as u32)?;
         self.record_write(by, &range)?;
-        self.bytes[range.clone()].copy_from_slice(&value.to_le_bytes()[..bytes as usize]);
-        self.states[range].fill(ByteState::Written);
+        self.bytes[range.start..range.start + N].copy_from_slice(&value.to_le_bytes()[..N]);
+        self.states[range.start..range.start + N].copy_from_slice(&[ByteState::Written; N]);
         Ok(())
     }
 
-    fn record_write(&mut self, by: Accessor, range: &std::ops::Range<usize>) -> Result<(), Problem> {
+    #[inline(always)]
+    fn record_write(&mut self, by: Accessor, range: &Range<usize>) -> Result<(), Problem> {
         for granule in self.granules(range) {
             self.check_writer(by, granule, "writes")?;
             self.check_readers(by, granule, "writes")?;
@@ -187,7 +221,10 @@ impl Shared {
             self.traces[granule].updaters |= 1 << by.warp;
             self.update_times[granule * self.warps + by.warp] = by.clock[by.warp];
         }
-        let old = self.raw(range.clone()) as u64;
+        let old = match bytes {
+            4 => self.raw::<4>(range.clone()),
+            _ => self.raw::<8>(range.clone()),
+        } as u64;
         self.bytes[range].copy_from_slice(&f(old).to_le_bytes()[..bytes as usize]);
         Ok(old)
     }
@@ -221,12 +258,13 @@ impl Shared {
     }
 
     /// A warp of `others` whose access the accessor was not told of.
+    #[inline(always)]
     fn unordered(&self, by: Accessor, granule: usize, others: u32, times: &[u32]) -> Option<usize> {
         crate::lanes::lanes_of(others).find(|other| by.clock[*other] < times[granule * self.warps + other])
     }
 
     #[cold]
     fn race(&self, granule: usize, access: &'static str, other: usize, earlier: &'static str) -> Problem {
-        Problem::SharedRace { address: granule as u64 * self.granule, access, other, earlier }
+        Problem::SharedRace { address: (granule as u64) << self.granule_shift, access, other, earlier }
     }
 }

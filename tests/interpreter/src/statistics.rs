@@ -88,12 +88,13 @@ fn passes(addresses: &[u64], bytes: u32) -> u64 {
 
 /// Sectors of 32 bytes that an access of these lanes touches.
 pub(crate) fn sectors(addresses: &[u64], bytes: u32) -> u64 {
-    let mut sectors: Vec<u64> = addresses.iter().map(|address| address / 32).collect();
-    if !sectors.is_sorted() {
-        sectors.sort_unstable();
-    }
-    sectors.dedup();
     // An access is aligned and at most 16 bytes, so it lies within one sector.
     debug_assert!(bytes <= 32);
-    sectors.len() as u64
+    let count = |addresses: &[u64]| addresses.chunk_by(|a, b| a / 32 == b / 32).count() as u64;
+    if addresses.is_sorted() {
+        return count(addresses);
+    }
+    let mut sorted = addresses.to_vec();
+    sorted.sort_unstable();
+    count(&sorted)
 }

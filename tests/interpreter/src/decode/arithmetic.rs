@@ -6,7 +6,8 @@ use crate::{
     integer::Integer,
     lanes::Lanes,
     numbers::{
-        BF16, F16, F32, Format, Rounding, flush, fma_to_odd, maximum, minimum, quotient_to_odd, saturate, sum_to_odd,
+        BF16, F16, F32, Format, Rounding, flush, fma_to_odd, fused, maximum, minimum, quotient_to_odd, saturate,
+        sum_to_odd,
     },
     op::Op,
     types::Type,
@@ -201,7 +202,7 @@ fn single_nearest<const FLUSHED: bool, const SATURATED: bool>(mnemonic: &str, ma
         "mul" => single2::<FLUSHED, SATURATED>(|a, b| a * b),
         "div" => single2::<FLUSHED, SATURATED>(|a, b| a / b),
         "fma" | "mad" => Function::three(|a: f32, b: f32, c: f32| {
-            end::<FLUSHED, SATURATED>(begin::<FLUSHED>(a).mul_add(begin::<FLUSHED>(b), begin::<FLUSHED>(c)))
+            end::<FLUSHED, SATURATED>(fused(begin::<FLUSHED>(a), begin::<FLUSHED>(b), begin::<FLUSHED>(c)))
         }),
         "neg" => single1::<FLUSHED, SATURATED>(|a| -a),
         "abs" => single1::<FLUSHED, SATURATED>(f32::abs),

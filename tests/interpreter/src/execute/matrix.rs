@@ -8,11 +8,11 @@ use super::{block::Commons, memory::Addresses, warp::Warp};
 use crate::{
     fault::{Problem, Trouble},
     lanes::{Mask, WARP, lanes_of},
+    numbers::half_to_single,
     op::{Address, Factor, Product, Slot, Space},
     shared::Accessor,
     statistics::bank_conflicts,
 };
-use half::{bf16, f16};
 
 const ROWS: usize = 16;
 const COLUMNS: usize = 8;
@@ -37,8 +37,8 @@ impl Factor {
         match self {
             // The multiplier does not see the lower bits of the significand.
             Factor::Tf32 => f32::from_bits(word as u32 & 0xffff_e000).into(),
-            Factor::F16 => f16::from_bits(part).to_f64(),
-            Factor::Bf16 => bf16::from_bits(part).to_f64(),
+            Factor::F16 => half_to_single(part).into(),
+            Factor::Bf16 => f32::from_bits(u32::from(part) << 16).into(),
         }
     }
 }

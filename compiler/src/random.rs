@@ -6,14 +6,15 @@
 //!
 //! The mixing function is `pcg4d` of Jarzynski and Olano, "Hash Functions for GPU Rendering", Journal
 //! of Computer Graphics Techniques 9(3), 2020. It uses low 32-bit products, sums and shifts alone,
-//! which every vector unit has. [`STEPS`] lists it as data: [`mix`] runs the list, and a lowering that
-//! walks the same list emits the same integers.
+//! which every vector unit has. [`STEPS`] lists it as data: [`mix`] runs the list, and `draw_lanes`
+//! emits it on the machine of any lowering.
 //!
 //! The element's index is its row-major position with the axes in alphabetical order
 //! ([`Shape::canonical`](crate::axis::Shape::canonical)), modulo 2³².
 
 use crate::graph::Distribution;
 use std::f64::consts::TAU;
+use visage_kernels::math::{self, Lanes};
 
 /// What a run's draws depend on, apart from the node and the element.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -110,6 +111,79 @@ pub fn draw(distribution: Distribution, key: RandomKey, stream: u32, element: u3
             (-2.0 * radius.ln()).sqrt() * (TAU * angle).cos()
         }
     }
+}
+
+/// What drawing takes of a machine besides the instructions of elementary functions.
+pub(crate) trait Generator: Lanes {
+    /// `a * b`.
+    fn mul_i(&mut self, a: Self::I, b: Self::I) -> Self::I;
+    /// Shifts right by a constant less than 32, zeros from the left.
+    fn shr(&mut self, a: Self::I, by: u32) -> Self::I;
+    /// Integers that are not negative as floats.
+    fn to_float(&mut self, a: Self::I) -> Self::F;
+}
+
+/// A draw for the element at each lane's position, as [`draw`] has it; `key` is the words of the step and the seed.
+pub(crate) fn draw_lanes<L: Generator>(
+    l: &mut L,
+    distribution: Distribution,
+    key: [L::I; 2],
+    stream: u32,
+    position: L::I,
+) -> L::F {
+    let [step, seed] = key;
+    let stream = l.integer(stream.cast_signed());
+    let words = mix_lanes(l, [position, stream, step, seed]);
+    match distribution {
+        Distribution::Uniform => unit(l, words[0], 0.0),
+        Distribution::Normal => {
+            let (first, second) = (unit(l, words[0], 1.0), unit(l, words[1], 0.0));
+            let log = math::log(l, first);
+            let minus_two = l.constant(-2.0);
+            let square = l.mul(minus_two, log);
+            let radius = l.sqrt(square);
+            let turn = l.constant(TAU as f32);
+            let angle = l.mul(second, turn);
+            let cosine = math::cos(l, angle);
+            l.mul(radius, cosine)
+        }
+    }
+}
+
+/// (the word's top bits + `shift`) · unit.
+fn unit<L: Generator>(l: &mut L, word: L::I, shift: f32) -> L::F {
+    let top = l.shr(word, u32::BITS - UNIFORM_BITS);
+    let value = l.to_float(top);
+    let shift = l.constant(shift);
+    let value = l.add(value, shift);
+    let scale = l.constant(UNIFORM_UNIT as f32);
+    l.mul(value, scale)
+}
+
+/// Emits [`STEPS`].
+fn mix_lanes<L: Generator>(l: &mut L, mut words: [L::I; 4]) -> [L::I; 4] {
+    let (multiplier, increment) = (l.integer(MULTIPLIER.cast_signed()), l.integer(INCREMENT.cast_signed()));
+    for step in STEPS {
+        match step {
+            Step::Advance => {
+                words = words.map(|word| {
+                    let product = l.mul_i(word, multiplier);
+                    l.add_i(product, increment)
+                });
+            }
+            Step::MultiplyAdd { into, left, right } => {
+                let product = l.mul_i(words[left], words[right]);
+                words[into] = l.add_i(words[into], product);
+            }
+            Step::Shift => {
+                words = words.map(|word| {
+                    let shifted = l.shr(word, 16);
+                    l.xor_i(word, shifted)
+                });
+            }
+        }
+    }
+    words
 }
 
 #[cfg(test)]

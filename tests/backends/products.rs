@@ -13,12 +13,8 @@ fn product(left: &[(&str, usize)], right: &[(&str, usize)], over: &[&str]) {
     let mut sketch = Sketch::new();
     let x = sketch.float("x", left);
     let w = sketch.weight("w", right);
-    let scale = sketch.graph.constant(0.1, DType::F32);
     let product = sketch.add(Op::Contract { over: axes(over) }, &[x, w]);
-    let scaled = sketch.map(ScalarOp::Mul, &[product, scale]);
-    sketch.graph.set_output("product", scaled);
-    sketch.differentiate();
-    sketch.check();
+    sketch.conclude_scaled(product, 0.1);
 }
 
 #[test]
@@ -117,9 +113,7 @@ fn values_of_an_image_for_its_points() {
         let hidden = sketch.map(ScalarOp::Mul, &[hidden, frequency]);
         let hidden = sketch.map(ScalarOp::Add, &[hidden, phase]);
         let result = sketch.map(ScalarOp::Sin, &[hidden]);
-        sketch.graph.set_output("result", result);
-        sketch.differentiate();
-        sketch.check();
+        sketch.conclude(result);
     }
 }
 
@@ -187,9 +181,7 @@ fn convolution() {
         let image = sketch.float("image", &[("b", 2), ("y", 11), ("x", 13), ("c", 5)]);
         let taps = sketch.weight("taps", &[("n", 6), ("c", 5), ("ty", 3), ("tx", 3)]);
         let result = convolved(&mut sketch, image, taps, 3, (stride, dilation));
-        sketch.graph.set_output("result", result);
-        sketch.differentiate();
-        sketch.check();
+        sketch.conclude(result);
     }
 }
 
@@ -210,11 +202,7 @@ fn convolutions_after_one_another() {
         let names = [("n", "c"), ("v", "y"), ("u", "x")].map(|(from, to)| (Axis::new(from), Axis::new(to)));
         let hidden = sketch.add(Op::Rename(names.to_vec()), &[hidden]);
         let result = convolved(&mut sketch, hidden, second, 3, (1, 1));
-        let scale = sketch.graph.constant(1e-2, DType::F32);
-        let result = sketch.map(ScalarOp::Mul, &[result, scale]);
-        sketch.graph.set_output("result", result);
-        sketch.differentiate();
-        sketch.check();
+        sketch.conclude_scaled(result, 1e-2);
     }
 }
 
@@ -258,11 +246,7 @@ fn weights_along_their_own_elements() {
         let image = sketch.float("image", &[("image", images), ("y", side), ("x", side), ("c", channels)]);
         let weights = sketch.weight("taps", &[("n", outputs), ("c", channels), ("ty", taps), ("tx", taps)]);
         let result = convolved(&mut sketch, image, weights, taps, (stride, dilation));
-        let scale = sketch.graph.constant(1e-2, DType::F32);
-        let result = sketch.map(ScalarOp::Mul, &[result, scale]);
-        sketch.graph.set_output("result", result);
-        sketch.differentiate();
-        sketch.check();
+        sketch.conclude_scaled(result, 1e-2);
     }
 }
 
@@ -273,9 +257,7 @@ fn many_weights_along_their_own_elements() {
     let image = sketch.float("image", &[("y", 4), ("x", 5), ("c", 80)]);
     let weights = sketch.weight("taps", &[("n", 93), ("c", 80), ("ty", 3), ("tx", 3)]);
     let result = convolved(&mut sketch, image, weights, 3, (1, 1));
-    sketch.graph.set_output("result", result);
-    sketch.differentiate();
-    sketch.check();
+    sketch.conclude(result);
 }
 
 #[test]

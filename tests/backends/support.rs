@@ -142,6 +142,20 @@ impl Sketch {
         }
     }
 
+    /// Checks every way to compute a result and its gradients.
+    pub fn conclude(mut self, result: NodeId) {
+        self.graph.set_output("result", result);
+        self.differentiate();
+        self.check();
+    }
+
+    /// [`conclude`](Self::conclude) with a result made so much smaller that its gradients' sines stay smooth.
+    pub fn conclude_scaled(mut self, result: NodeId, scale: f64) {
+        let scale = self.graph.constant(scale, DType::F32);
+        let result = self.map(ScalarOp::Mul, &[result, scale]);
+        self.conclude(result);
+    }
+
     /// Checks every way to run the graph.
     pub fn check(&self) {
         check(&self.graph, &self.feeds, &[ways(), ways_as_ptx()].concat());

@@ -2,14 +2,15 @@
 
 use super::{
     emitter::{Emitter, WIDTH, flags},
+    lanes::ClifLanes,
     quad::{self, Quad},
-    random,
     scalar::splat,
 };
 use crate::{
     axis::Axis,
     graph::{DType, ScalarOp},
     plan::{Access, Expression, Term, analysis::Analysis, words},
+    random::draw_lanes,
 };
 use cranelift_codegen::ir::{
     InstBuilder, Value,
@@ -107,7 +108,8 @@ impl Emitter<'_> {
                     let distance = self.b.ins().imul(index, stride);
                     position = self.b.ins().iadd(position, distance);
                 }
-                Quad::Narrow(random::draw(self, *distribution, *stream, position))
+                let key = self.random_key();
+                Quad::Narrow(draw_lanes(&mut ClifLanes { b: &mut self.b }, *distribution, key, *stream, position))
             }
             Term::Map(op, operands) => {
                 let from = match op {
@@ -136,6 +138,15 @@ impl Emitter<'_> {
                 self.gather(source, row_strides, index, (*stride, *size), *dtype, (offset, group))
             }
         }
+    }
+
+    /// The words of the step and the seed.
+    fn random_key(&mut self) -> [Value; 2] {
+        let key = self.key;
+        [4, 0].map(|offset| {
+            let word = self.b.ins().load(I32, flags(), key, offset);
+            self.b.ins().splat(I32X4, word)
+        })
     }
 
     /// The current index of a feature loop; 0 outside of it.

@@ -1,7 +1,7 @@
 //! Cranelift as a machine for the elementary functions of [`visage_kernels::math`].
 
 use super::scalar::{cast_bits, select, splat};
-use crate::graph::DType;
+use crate::{graph::DType, random::Generator};
 use cranelift_codegen::ir::{
     InstBuilder, Value,
     condcodes::FloatCC,
@@ -127,5 +127,19 @@ impl Lanes for ClifLanes<'_, '_> {
 
     fn sar(&mut self, a: Value, by: u32) -> Value {
         self.b.ins().sshr_imm_u(a, i64::from(by))
+    }
+}
+
+impl Generator for ClifLanes<'_, '_> {
+    fn mul_i(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().imul(a, b)
+    }
+
+    fn shr(&mut self, a: Value, by: u32) -> Value {
+        self.b.ins().ushr_imm_u(a, i64::from(by))
+    }
+
+    fn to_float(&mut self, a: Value) -> Value {
+        self.b.ins().fcvt_from_sint(F32X4, a)
     }
 }

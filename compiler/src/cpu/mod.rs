@@ -19,7 +19,6 @@ mod library;
 mod object;
 mod pairs;
 mod quad;
-mod random;
 mod scalar;
 mod stage;
 mod store;

@@ -486,7 +486,7 @@ pub struct Batch {
     /// Rows of each matrix.
     pub rows: usize,
     /// Tile memory for what one matrix gives a panel that has rows of others, too; none where every matrix has whole
-    /// panels.
+    /// panels, and where products are written element by element.
     pub apart: Option<Source>,
 }
 

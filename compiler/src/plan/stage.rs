@@ -84,20 +84,13 @@ impl Stage {
             Stage::Load { source, .. } => vec![Source::Buffer(*source)],
             Stage::Save { source, .. } | Stage::Sort { source, .. } => vec![source.source],
             Stage::Stream { source, .. } => vec![*source],
-            Stage::Fill { .. } => Vec::new(),
-            Stage::Map { body, .. }
-            | Stage::Reduce { body, .. }
-            | Stage::ArgReduce { body, .. }
-            | Stage::Scan { body, .. }
-            | Stage::Scatter { body, .. }
-            | Stage::AccumulateReduce { body, .. }
-            | Stage::AccumulateScatter { body, .. } => body.sources(),
             Stage::Contract { weights, x, window, .. } => {
                 vec![Source::Buffer(*weights), window.as_ref().map_or(x.source, Window::source)]
             }
             Stage::AccumulateContract { g, x, window, .. } => {
                 vec![g.access.source, window.as_ref().map_or(x.access.source, Window::source)]
             }
+            _ => self.body().map_or_else(Vec::new, Expression::sources),
         }
     }
 

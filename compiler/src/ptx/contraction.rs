@@ -230,6 +230,11 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
+    /// Elements of k in all.
+    fn depth(&self) -> usize {
+        self.block * self.blocks
+    }
+
     /// Steps of a block.
     fn steps(&self, e: &Emitter<'_>) -> usize {
         self.block.div_ceil(e.options.precision.depth())
@@ -288,7 +293,7 @@ impl Product<'_> {
         let inputs = self.places_of_inputs(e, panels);
         let inputs = moving(e, &inputs);
         let depth = e.options.precision.depth();
-        let stride = e.stride(self.x, self.x_stride as isize);
+        let stride = e.distance(self.x, self.x_stride, self.depth());
         let advance = |e: &mut Emitter<'_>, steps: usize| {
             weights.ahead(e, (steps * FRAGMENT_WORDS * 4) as isize);
             inputs.ahead(e, (steps * depth) as isize * stride * 4);
@@ -343,7 +348,7 @@ impl Product<'_> {
     /// A fragment of x: elements k of column g.
     fn input(&self, e: &mut Emitter<'_>, place: Place, step: usize, valid: usize) -> Fragment {
         let depth = e.options.precision.depth();
-        let stride = e.stride(self.x, self.x_stride as isize) * 4;
+        let stride = e.distance(self.x, self.x_stride, self.depth()) * 4;
         // By threads: c and c + 4, or pairs at 2c and 2c + 8.
         let offsets: &[usize] = if depth == 8 { &[0, 4] } else { &[0, 1, 8, 9] };
         let each = depth / 8;
@@ -369,7 +374,7 @@ impl Product<'_> {
         let each = e.options.precision.depth() / 8;
         e.panel = Operand::Integer(0);
         let start = e.uniform_place(self.x);
-        let stride = e.stride(self.x, self.x_stride as isize);
+        let stride = e.distance(self.x, self.x_stride, self.depth());
         let k = (Operand::from(self.thread.c), each as isize * stride);
         let clamps = matches!(self.x.source, Source::Buffer(_)) && e.has_tail();
         let column = (self.thread.g.into(), isize::from(!clamps));
@@ -424,7 +429,7 @@ impl Product<'_> {
     fn places_of_results(&self, e: &mut Emitter<'_>, row: Operand, panels: &[(Operand, Operand)]) -> Vec<Half> {
         e.panel = Operand::Integer(0);
         let start = e.uniform_place(self.c);
-        let stride = e.stride(self.c, self.c_stride as isize);
+        let stride = e.distance(self.c, self.c_stride, self.n);
         let panel_stride = e.stride(self.c, self.c.panel_stride as isize);
         let first = e.times(row, OUTPUTS);
         let output = e.plus(first, self.thread.g.into());
@@ -747,7 +752,7 @@ impl RowSums<'_> {
     ) -> Vec<Place> {
         let each = e.options.precision.depth() / 4 * factor.row_stride;
         let start = e.uniform_place(&factor.access);
-        let stride = e.stride(&factor.access, factor.feature_stride as isize);
+        let stride = e.distance(&factor.access, factor.feature_stride, count);
         let first = e.plus(first, self.thread.g.into());
         let own = (Operand::from(self.thread.c), each as isize);
         if count.is_multiple_of(OUTPUTS) {

@@ -28,7 +28,7 @@ pub(super) const EXCHANGE_BYTES: usize = WARPS * 8;
 /// Words of tile memory as the planner counts them, at their [pitch](PITCH).
 pub(super) fn pitched(words: isize) -> isize {
     let lanes = LANES as isize;
-    debug_assert_eq!(words % lanes, 0, "features of a tile are whole panels apart");
+    assert_eq!(words % lanes, 0, "features of a tile are whole panels apart");
     words / lanes * PITCH as isize
 }
 
@@ -129,7 +129,7 @@ pub(super) struct Emitter<'a> {
     written: FxHashSet<BufferId>,
     /// The first byte of tile memory, and whose memory it is.
     tiles: Place,
-    /// Seed and step of the random numbers.
+    /// The words of the step and the seed of random numbers.
     pub key: Option<[Register; 2]>,
     /// Number of the thread's warp.
     pub warp: Register,
@@ -182,7 +182,7 @@ impl<'a> Emitter<'a> {
             e.arguments.push(Argument::Buffer(id));
         }
         if kernel.stages.iter().any(super::draws) {
-            e.key = Some([Argument::Seed, Argument::Step].map(|argument| {
+            e.key = Some([Argument::Step, Argument::Seed].map(|argument| {
                 let word = e.t.register(Class::Bits32);
                 e.t.line(format_args!("ld.param.u32 {word}, [{PARAMETER}{}]", e.arguments.len()));
                 e.arguments.push(argument);
@@ -468,6 +468,11 @@ impl<'a> Emitter<'a> {
             Source::Tile(_) if access.lanes => pitched(words),
             _ => words,
         }
+    }
+
+    /// A distance between so many features of an access, as it is in memory. A lone feature has none.
+    pub fn distance(&self, access: &Access, words: usize, features: usize) -> isize {
+        if features > 1 { self.stride(access, words as isize) } else { 0 }
     }
 
     /// The parts of an access's address that do not depend on the row.

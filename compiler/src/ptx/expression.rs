@@ -2,7 +2,7 @@
 
 use super::{
     emitter::Emitter,
-    random,
+    lanes::PtxLanes,
     scalar::{class, constant, immediate, scalar},
     text::{Class, Operand, Register},
 };
@@ -10,6 +10,7 @@ use crate::{
     axis::Axis,
     graph::{DType, ScalarOp},
     plan::{Access, Expression, Term, analysis::Analysis},
+    random::draw_lanes,
 };
 
 impl Emitter<'_> {
@@ -41,7 +42,9 @@ impl Emitter<'_> {
             }
             Term::Random { distribution, stream, strides } => {
                 let position = self.position(strides);
-                random::draw(self, *distribution, *stream, position)
+                let key = self.key.unwrap_or_else(|| unreachable!("a kernel that draws is given a key"));
+                let lanes = &mut PtxLanes::new(&mut self.t);
+                draw_lanes(lanes, *distribution, key, *stream, position)
             }
             Term::Map(op, operands) => {
                 let from = match op {

@@ -1,6 +1,7 @@
 //! PTX as a machine for the elementary functions of [`visage_kernels::math`]: a thread is a lane.
 
 use super::text::{Class, Operand, Register, Text};
+use crate::random::Generator;
 use std::marker::PhantomData;
 use visage_kernels::math::{Lanes, Precision};
 
@@ -178,5 +179,19 @@ impl<N: Format> Lanes<N> for PtxLanes<'_, N> {
 
     fn sar(&mut self, a: Register, by: u32) -> Register {
         self.shifted("shr.s", a, by)
+    }
+}
+
+impl Generator for PtxLanes<'_, f32> {
+    fn mul_i(&mut self, a: Register, b: Register) -> Register {
+        self.integer_of("mul.lo.s", &[a, b])
+    }
+
+    fn shr(&mut self, a: Register, by: u32) -> Register {
+        self.shifted("shr.u", a, by)
+    }
+
+    fn to_float(&mut self, a: Register) -> Register {
+        self.of(Class::Float32, "cvt.rn.f32.u32", &[a])
     }
 }

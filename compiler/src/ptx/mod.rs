@@ -27,7 +27,6 @@ mod contraction;
 mod emitter;
 mod expression;
 mod lanes;
-mod random;
 mod scalar;
 mod stage;
 mod steps;

@@ -138,6 +138,16 @@ pub(crate) struct AsyncCopy {
     pub read: Option<Slot>,
 }
 
+/// An atomic operation on a word of memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Atomic {
+    pub update: Update,
+    pub to: Option<Slot>,
+    pub address: Address,
+    pub bytes: u32,
+    pub operands: [Slot; 2],
+}
+
 /// An operation.
 pub(crate) enum Op {
     /// A function of registers.
@@ -217,13 +227,7 @@ pub(crate) enum Op {
         address: Address,
         volatile: bool,
     },
-    Atomic {
-        update: Update,
-        to: Option<Slot>,
-        address: Address,
-        bytes: u32,
-        operands: [Slot; 2],
-    },
+    Atomic(Atomic),
     /// Additions of `f32` to consecutive words.
     AtomicVector {
         from: Box<[Slot]>,

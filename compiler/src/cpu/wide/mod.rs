@@ -26,14 +26,14 @@ use crate::{
         Access, Expression, Kernel, LANES, Plan, Stage, Step, Store, Term,
         analysis::{addressed, analyse, collapse, sums_by_panel},
     },
-    random::{INCREMENT, MULTIPLIER, STEPS, Step as Mix, UNIFORM_BITS, UNIFORM_UNIT},
+    random::{Generator, draw_lanes},
 };
 use cranelift_codegen::ir::{InstBuilder, StackSlotData, StackSlotKind, Value as Address, types::I64};
 use encode::{Carried, Code512, Count, Level, Nest};
 use iced_x86::{Code, Decoder, DecoderOptions, Formatter, IntelFormatter};
 use std::fmt;
 use tape::{EQUAL, Instruction, LESS, LESS_EQUAL, NOT_EQUAL, Place, Tape, Value};
-use visage_kernels::math::{self, Lanes};
+use visage_kernels::math::Lanes;
 
 /// Why a stage stays at 128 bits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -449,58 +449,10 @@ impl<'a> Lowering<'a> {
 
     /// A draw for each of sixteen positions.
     fn draw(&mut self, distribution: Distribution, stream: u32, position: Value) -> Value {
-        let key = self.pointer(Pointer::Key);
-        let tape = &mut self.tape;
-        let seed = tape.push(Instruction::Broadcast(Place::Pointer(key, 0)));
-        let step = tape.push(Instruction::Broadcast(Place::Pointer(key, 4)));
-        let stream = tape.integer(stream as i32);
-        let mut words = [position, stream, step, seed];
-        let (multiplier, increment) = (tape.integer(MULTIPLIER as i32), tape.integer(INCREMENT as i32));
-        for step in STEPS {
-            match step {
-                Mix::Advance => {
-                    words = words.map(|word| {
-                        let product = tape.mul_i(word, multiplier);
-                        tape.add_i(product, increment)
-                    });
-                }
-                Mix::MultiplyAdd { into, left, right } => {
-                    let product = tape.mul_i(words[left], words[right]);
-                    words[into] = tape.add_i(words[into], product);
-                }
-                Mix::Shift => {
-                    words = words.map(|word| {
-                        let shifted = tape.shr(word, 16);
-                        tape.xor_i(word, shifted)
-                    });
-                }
-            }
-        }
-        match distribution {
-            Distribution::Uniform => unit(tape, words[0], 0.0),
-            Distribution::Normal => {
-                let (first, second) = (unit(tape, words[0], 1.0), unit(tape, words[1], 0.0));
-                let log = math::log(tape, first);
-                let minus_two = tape.constant(-2.0);
-                let square = tape.mul(minus_two, log);
-                let radius = tape.sqrt(square);
-                let turn = tape.constant(std::f64::consts::TAU as f32);
-                let angle = tape.mul(second, turn);
-                let cosine = math::cos(tape, angle);
-                tape.mul(radius, cosine)
-            }
-        }
+        let pointer = self.pointer(Pointer::Key);
+        let key = [4, 0].map(|offset| self.tape.push(Instruction::Broadcast(Place::Pointer(pointer, offset))));
+        draw_lanes(&mut self.tape, distribution, key, stream, position)
     }
-}
-
-/// (the word's top bits + `shift`) · unit.
-fn unit(tape: &mut Tape, word: Value, shift: f32) -> Value {
-    let top = tape.shr(word, (u32::BITS - UNIFORM_BITS) as u8);
-    let value = tape.integer_to_float(top);
-    let shift = tape.constant(shift);
-    let value = tape.add(value, shift);
-    let scale = tape.constant(UNIFORM_UNIT as f32);
-    tape.mul(value, scale)
 }
 
 /// A number as it lies in memory.
@@ -619,7 +571,7 @@ fn cast(tape: &mut Tape, from: DType, to: DType, x: Value) -> Result<Value, Refu
             let zero = tape.integer(0);
             tape.compare(false, NOT_EQUAL, x, zero)
         }
-        (DType::I32, _) => tape.integer_to_float(x),
+        (DType::I32, _) => tape.to_float(x),
         (_, DType::Bool) => {
             let zero = tape.constant(0.0);
             tape.compare(true, NOT_EQUAL, x, zero)

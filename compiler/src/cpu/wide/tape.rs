@@ -1,5 +1,6 @@
 //! Lane-wise code in static single assignment, before it has registers.
 
+use crate::random::Generator;
 use iced_x86::Code;
 use rustc_hash::FxHashMap;
 use visage_kernels::math::Lanes;
@@ -148,21 +149,6 @@ impl Tape {
         if is_sign(b) { Some(a) } else { is_sign(a).then_some(b) }
     }
 
-    /// The product of integers, its low half.
-    pub fn mul_i(&mut self, a: Value, b: Value) -> Value {
-        self.commuting(Code::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32, a, b)
-    }
-
-    /// Integers shifted right, zeros from the left.
-    pub fn shr(&mut self, a: Value, by: u8) -> Value {
-        self.immediate(Code::EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8, a, by)
-    }
-
-    /// Integers as floating-point numbers.
-    pub fn integer_to_float(&mut self, a: Value) -> Value {
-        self.unary(Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er, a)
-    }
-
     /// Truncated towards zero, saturated; 0 for NaN.
     pub fn float_to_integer(&mut self, a: Value) -> Value {
         let truncated = self.unary(Code::EVEX_Vcvttps2dq_zmm_k1z_zmmm512b32_sae, a);
@@ -183,6 +169,20 @@ impl Tape {
     /// Rounded in one of the processor's directions, without exceptions: 0 nearest, 1 down, 2 up.
     pub fn rounded(&mut self, a: Value, direction: u8) -> Value {
         self.immediate(Code::EVEX_Vrndscaleps_zmm_k1z_zmmm512b32_imm8_sae, a, 8 | direction)
+    }
+}
+
+impl Generator for Tape {
+    fn mul_i(&mut self, a: Value, b: Value) -> Value {
+        self.commuting(Code::EVEX_Vpmulld_zmm_k1z_zmm_zmmm512b32, a, b)
+    }
+
+    fn shr(&mut self, a: Value, by: u32) -> Value {
+        self.immediate(Code::EVEX_Vpsrld_zmm_k1z_zmmm512b32_imm8, a, by as u8)
+    }
+
+    fn to_float(&mut self, a: Value) -> Value {
+        self.unary(Code::EVEX_Vcvtdq2ps_zmm_k1z_zmmm512b32_er, a)
     }
 }
 

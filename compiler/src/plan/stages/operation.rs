@@ -352,7 +352,8 @@ impl Builder<'_, '_> {
         };
         let batch = (!along.is_empty()).then(|| {
             let rows = self.row_count() / product(&along);
-            Batch { rows, apart: (!rows.is_multiple_of(LANES)).then(|| self.tile(n * LANES)) }
+            let shared = !rows.is_multiple_of(LANES) && self.planner.options.target.products == Products::MicroKernels;
+            Batch { rows, apart: shared.then(|| self.tile(n * LANES)) }
         });
         let weights = packed;
         self.stages.push(Stage::Contract { loops, batch, weights, n, k, x, x_stride, c, c_stride, pairs, window });

@@ -5,7 +5,7 @@ use super::{
     data::{SCOPES, split},
 };
 use crate::{
-    op::{Barrier, Op, PredicateSlot, Shuffle, Slot, Space, Update, Vote},
+    op::{Atomic, Barrier, Op, PredicateSlot, Shuffle, Slot, Space, Update, Vote},
     text::OperandKind,
     types::Type,
 };
@@ -174,7 +174,7 @@ fn atomic(d: &mut Decoder) -> Result<Op> {
     let address = d.address(space)?;
     let first = d.from(ty)?;
     let second = if update == Update::CompareExchange { d.from(ty)? } else { first };
-    Ok(Op::Atomic { update, to, address, bytes: ty.bytes(), operands: [first, second] })
+    Ok(Op::Atomic(Atomic { update, to, address, bytes: ty.bytes(), operands: [first, second] }))
 }
 
 fn destination(d: &mut Decoder, ty: Type) -> Result<Option<Slot>> {

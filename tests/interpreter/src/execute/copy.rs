@@ -6,7 +6,6 @@ use crate::{
     lanes::{Mask, WARP, lanes_of},
     memory::Access,
     op::{AsyncCopy, Space},
-    shared::Accessor,
 };
 use std::collections::VecDeque;
 
@@ -39,8 +38,7 @@ impl Warp {
             }
             let value =
                 source(&from, lane, copy.bytes, read[lane] as u32, commons).map_err(|problem| problem.at(lane))?;
-            let Commons { shared, clocks, .. } = commons;
-            let by = Accessor { warp: self.number, clock: &clocks[self.number] };
+            let (shared, by) = self.shared(commons);
             let address = to.of[lane];
             shared.begin_copy(by, address, copy.bytes).map_err(|problem| problem.at(lane))?;
             self.copies.open.push(Arriving { lane, address, bytes: copy.bytes, value });
@@ -65,8 +63,7 @@ impl Warp {
         }
         while self.copies.groups.len() > groups.unwrap_or(0) as usize {
             for arriving in self.copies.groups.pop_front().into_iter().flatten() {
-                let Commons { shared, clocks, .. } = commons;
-                let by = Accessor { warp: self.number, clock: &clocks[self.number] };
+                let (shared, by) = self.shared(commons);
                 shared
                     .end_copy(by, arriving.address, arriving.bytes, arriving.value)
                     .map_err(|problem| problem.at(arriving.lane))?;

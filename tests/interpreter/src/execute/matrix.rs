@@ -10,7 +10,6 @@ use crate::{
     lanes::{Mask, WARP, lanes_of},
     numbers::half_to_single,
     op::{Address, Factor, Product, Slot, Space},
-    shared::Accessor,
     statistics::bank_conflicts,
 };
 
@@ -108,8 +107,7 @@ impl Warp {
             let mut matrix: Matrix = Matrix::default();
             for (row, elements) in matrix.iter_mut().enumerate() {
                 let lane = number * MATRIX_ROWS + row;
-                let Commons { shared, clocks, .. } = &mut *commons;
-                let by = Accessor { warp: self.number, clock: &clocks[self.number] };
+                let (shared, by) = self.shared(commons);
                 let bytes = shared.get(by, rows.of[lane], 16).map_err(|problem| problem.at(lane))?;
                 *elements = std::array::from_fn(|position| (bytes >> (16 * position)) as u16);
             }
@@ -143,8 +141,7 @@ impl Warp {
             for (row, elements) in matrix.iter().enumerate() {
                 let lane = number * MATRIX_ROWS + row;
                 let bytes = elements.iter().rev().fold(0, |bytes: u128, element| bytes << 16 | u128::from(*element));
-                let Commons { shared, clocks, .. } = &mut *commons;
-                let by = Accessor { warp: self.number, clock: &clocks[self.number] };
+                let (shared, by) = self.shared(commons);
                 shared.put(by, rows.of[lane], 16, bytes).map_err(|problem| problem.at(lane))?;
             }
         }

@@ -5,8 +5,8 @@ use crate::{
     fault::{Problem, Trouble},
     lanes::{Lanes, Mask, WARP, lanes_of},
     memory::Access,
-    op::{Address, Element, Slot, Space, Update},
-    shared::{WINDOW, WINDOW_SIZE},
+    op::{Address, Atomic, Element, Slot, Space, Update},
+    shared::{Accessor, Shared, WINDOW, WINDOW_SIZE},
     statistics::{bank_conflicts, sectors},
 };
 
@@ -31,6 +31,12 @@ impl Addresses {
 }
 
 impl Warp {
+    /// The shared memory of the block, and this warp as it accesses it.
+    pub(super) fn shared<'c>(&self, commons: &'c mut Commons) -> (&'c mut Shared, Accessor<'c>) {
+        let Commons { shared, clocks, .. } = commons;
+        (shared, Accessor { warp: self.number, clock: &clocks[self.number] })
+    }
+
     /// The addresses of an access, with a generic one resolved to its state space.
     pub(super) fn addresses(&self, address: Address, lanes: Mask) -> Result<Addresses, Trouble> {
         let base = self.registers.read(address.base, lanes)?;
@@ -106,8 +112,7 @@ impl Warp {
         let address = addresses.of[lane];
         let value = match addresses.space {
             Space::Shared => {
-                let Commons { shared, clocks, .. } = commons;
-                let by = crate::shared::Accessor { warp: self.number, clock: &clocks[self.number] };
+                let (shared, by) = self.shared(commons);
                 shared.get(by, address, bytes)
             }
             Space::Parameter => parameter(&commons.launch.parameters, address, bytes),
@@ -140,8 +145,7 @@ impl Warp {
             let address = addresses.of[lane];
             let stored = match addresses.space {
                 Space::Shared => {
-                    let Commons { shared, clocks, .. } = commons;
-                    let by = crate::shared::Accessor { warp: self.number, clock: &clocks[self.number] };
+                    let (shared, by) = self.shared(commons);
                     shared.put(by, address, bytes, values[lane])
                 }
                 _ => {
@@ -155,17 +159,8 @@ impl Warp {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
-    pub fn atomic(
-        &mut self,
-        update: Update,
-        to: Option<Slot>,
-        address: Address,
-        bytes: u32,
-        operands: [Slot; 2],
-        lanes: Mask,
-        commons: &mut Commons,
-    ) -> Result<(), Trouble> {
+    pub fn atomic(&mut self, atomic: Atomic, lanes: Mask, commons: &mut Commons) -> Result<(), Trouble> {
+        let Atomic { update, to, address, bytes, operands } = atomic;
         let addresses = self.addresses(address, lanes)?;
         let (a, b) = (self.registers.read(operands[0], lanes)?, self.registers.read(operands[1], lanes)?);
         let mut old = [0; WARP];
@@ -191,8 +186,7 @@ impl Warp {
         let address = addresses.of[lane];
         let old = match addresses.space {
             Space::Shared => {
-                let Commons { shared, clocks, .. } = commons;
-                let by = crate::shared::Accessor { warp: self.number, clock: &clocks[self.number] };
+                let (shared, by) = self.shared(commons);
                 shared.update(by, address, bytes, f)
             }
             _ => commons.global.update(address, bytes, f),

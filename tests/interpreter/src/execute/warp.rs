@@ -208,9 +208,7 @@ impl Warp {
             Op::Store { from, element, address, volatile } => {
                 self.store(from, *element, *address, *volatile, lanes, commons)?;
             }
-            Op::Atomic { update, to, address, bytes, operands } => {
-                self.atomic(*update, *to, *address, *bytes, *operands, lanes, commons)?;
-            }
+            Op::Atomic(atomic) => self.atomic(*atomic, lanes, commons)?,
             Op::AtomicVector { from, address } => self.atomic_vector(from, *address, lanes, commons)?,
             Op::Barrier(barrier) => return self.barrier(*barrier, lanes, commons),
             Op::WarpBarrier { members } => self.check_members(*members, lanes)?,

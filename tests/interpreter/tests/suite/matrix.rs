@@ -1,9 +1,7 @@
 //! Matrix products, the movement of their fragments, and asynchronous copies.
 
-mod support;
-
+use crate::support::{bytes, launch, module, module_for, numbers, parse};
 use half::{bf16, f16};
-use support::{bytes, launch, module, module_for, numbers, parse};
 
 /// A number between -1 and 1 that `tf32`, `f16` and `bf16` hold exactly.
 fn entry(row: usize, column: usize, salt: usize) -> f32 {

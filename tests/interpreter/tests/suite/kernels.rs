@@ -1,8 +1,6 @@
 //! Whole kernels: control flow, shared memory, communication between lanes and warps.
 
-mod support;
-
-use support::{bytes, launch, module, numbers, parse};
+use crate::support::{bytes, launch, module, numbers, parse};
 
 /// The words that a kernel with this body writes, when it runs on blocks of that many threads.
 fn run(variables: &str, body: &str, (grid, block): (u32, u32), input: &[u32]) -> Vec<u32> {

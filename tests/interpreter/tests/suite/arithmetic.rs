@@ -3,10 +3,8 @@
 //! A test is an instruction and a function. `$d` is the result; `$a`, `$b`, `$c` are operands, which take
 //! values that are known to make trouble, in all combinations.
 
-mod support;
-
+use crate::support::{Bits, bytes, launch, module_for, parse};
 use half::{bf16, f16};
-use support::{Bits, bytes, launch, module_for, parse};
 
 /// A type of operands: its registers, how it is loaded, and values.
 trait Operand: Bits + std::fmt::Debug + 'static {

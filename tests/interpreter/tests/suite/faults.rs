@@ -1,8 +1,6 @@
 //! Everything that a kernel must not do, and what it is told.
 
-mod support;
-
-use support::{launch, module, parse};
+use crate::support::{launch, module, parse};
 use visage_interpreter::{Argument, Fault, Memory, Module};
 
 /// The fault of a body on a block of 64 threads, with 256 bytes of input of value 1 each and as much output.

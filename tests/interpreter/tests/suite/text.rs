@@ -1,9 +1,7 @@
 //! Text that is no PTX, or that an assembler would refuse, and what is said of it.
 
-mod support;
-
+use crate::support::{module, module_for};
 use proptest::prelude::*;
-use support::{module, module_for};
 use visage_interpreter::Module;
 
 /// What is wrong with an instruction in a module for sm_80.
@@ -77,7 +75,7 @@ const WHOLE: &str = "ld.global.v4.f32 {%f0, %f1, %f2, %f3}, [%rd0+16];
 
 #[test]
 fn the_whole_text_is_taken() {
-    support::parse(&module(".shared .align 16 .b8 words[256];", WHOLE));
+    crate::support::parse(&module(".shared .align 16 .b8 words[256];", WHOLE));
 }
 
 proptest! {

@@ -223,7 +223,7 @@ impl<'s, 'p> Builder<'s, 'p> {
         let mut rest = 0;
         while let Some(open) = text.value[rest..].find('{') {
             let open = rest + open;
-            let Some(length) = text.value[open..].find('}') else {
+            let Some(length) = closing(&text.value[open..]) else {
                 return self.fail(Problem::new(text.span(open, open + 1), "this brace is never closed"));
             };
             filled.push_str(&text.value[rest..open]);
@@ -415,6 +415,22 @@ impl<'s, 'p> Builder<'s, 'p> {
             _ => self.fail(unknown()),
         }
     }
+}
+
+/// Where the brace is closed that a text begins with.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
 }
 
 /// The prefix inside a layer; layers without a name of their own add nothing.

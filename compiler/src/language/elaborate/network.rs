@@ -166,6 +166,9 @@ impl<'s, 'p> Builder<'s, 'p> {
                 return self.sources.text(span.source)[span.start as usize..span.end as usize].to_owned();
             }
         };
+        if let Some(option) = scope.statics.get(name) {
+            return option.to_string();
+        }
         match scope.axes.get(&Axis::new(name)) {
             Some(axis) => axis.size_name.clone().unwrap_or_else(|| axis.size.to_string()),
             None => name.clone(),

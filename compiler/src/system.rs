@@ -47,6 +47,10 @@ pub struct Model {
     pub prefix: String,
     /// Frozen models are never trained.
     pub frozen: bool,
+    /// Whether training must not begin with untrained values.
+    pub given: bool,
+    /// The model whose values stand for those of the same names that no checkpoint has.
+    pub starts_from: Option<String>,
     /// Official names that differ: `(pattern, replacement)` pairs applied to names in a checkpoint.
     pub rename: Vec<(String, String)>,
 }
@@ -132,6 +136,10 @@ pub struct TrainStep {
     pub rate: Schedule,
     /// Run in every n-th round.
     pub every: u64,
+    /// The first round that it may run in, counted from 0.
+    pub from: u64,
+    /// The round from which on it does not run any more.
+    pub until: u64,
     /// Batches whose gradients are averaged before an update.
     pub accumulate: u64,
     /// Bound on the gradient.
@@ -178,6 +186,11 @@ pub enum Schedule {
         factor: f64,
         at: Vec<u64>,
     },
+    /// The value after as many milestones as there are at or before the step; one value more than milestones.
+    Pieces {
+        values: Vec<f64>,
+        at: Vec<u64>,
+    },
     /// From start to end along half a cosine over `steps`, then end.
     Cosine {
         start: f64,
@@ -207,6 +220,7 @@ impl Schedule {
             Schedule::Step { start, factor, at } => {
                 start * factor.powi(at.iter().filter(|milestone| **milestone <= step).count() as i32)
             }
+            Schedule::Pieces { values, at } => values[at.partition_point(|milestone| *milestone <= step)],
             Schedule::Cosine { start, end, steps } => {
                 let progress = (t / steps).clamp(0.0, 1.0);
                 end + (start - end) * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
@@ -214,6 +228,19 @@ impl Schedule {
             Schedule::Linear { start, end, steps } => start + (end - start) * (t / steps).clamp(0.0, 1.0),
             Schedule::WarmUp { steps, then } => then.at(step) * ((t + 1.0) / steps).min(1.0),
         }
+    }
+}
+
+impl TrainStep {
+    /// Whether it runs in a round.
+    pub fn runs_in(&self, round: u64) -> bool {
+        (self.from..self.until).contains(&round) && round.is_multiple_of(self.every.max(1))
+    }
+
+    /// How often it has run before a round.
+    pub fn runs_before(&self, round: u64) -> u64 {
+        let multiples = |below: u64| below.div_ceil(self.every.max(1));
+        multiples(round.clamp(self.from, self.until.max(self.from))) - multiples(self.from)
     }
 }
 
@@ -270,6 +297,8 @@ mod tests {
         assert!((exponential.at(500_000) - 5e-5).abs() < 1e-12);
         let step = Schedule::Step { start: 1.0, factor: 0.5, at: vec![10, 20] };
         assert_eq!([step.at(9), step.at(10), step.at(25)], [1.0, 0.5, 0.25]);
+        let pieces = Schedule::Pieces { values: vec![1.0, 1.3, 0.0], at: vec![10, 20] };
+        assert_eq!([pieces.at(9), pieces.at(10), pieces.at(20)], [1.0, 1.3, 0.0]);
         let cosine = Schedule::Cosine { start: 1.0, end: 0.0, steps: 100.0 };
         assert!((cosine.at(50) - 0.5).abs() < 1e-12 && cosine.at(200).abs() < 1e-12);
         let warm = Schedule::WarmUp { steps: 4.0, then: Box::new(Schedule::Constant(2.0)) };

@@ -471,6 +471,8 @@ fn adam() {
             optimiser: Optimiser::Adam { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 },
             rate: Schedule::Constant(1e-2),
             every: 1,
+            from: 0,
+            until: u64::MAX,
             accumulate: 1,
             clip: None,
             ema: None,

@@ -1,6 +1,8 @@
 //! The `visage` command as its users meet it: the real binary, in folders of its own.
 
 mod arguments;
+mod codeformer;
+mod golden;
 mod nerf;
 #[cfg(unix)]
 mod resume;

@@ -4,19 +4,12 @@
 //! positions in `f64`: a unit of the fine network changes sign so close to a sample that rounding its
 //! position to `f32` moves `fine.pts_linears.5.weight` by 1.1e-4.
 
-use crate::support::{root, shared, succeeds};
+use crate::{
+    golden::assert_close,
+    support::{root, shared, succeeds},
+};
 use std::path::Path;
 use visage_runtime::checkpoint::Checkpoint;
-
-#[track_caller]
-fn assert_close(name: &str, found: &Checkpoint, expected: (&str, &Checkpoint), bound: f64) {
-    let (found, expected) = (found.tensor(name).unwrap().to_f64(), expected.1.tensor(expected.0).unwrap().to_f64());
-    assert_eq!(found.len(), expected.len(), "{name}");
-    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut found.iter().zip(&expected).map(|(a, b)| a - b)) / norm(&mut expected.iter().copied());
-    println!("{name}: relative difference {difference:.1e}");
-    assert!(difference <= bound, "{name}: relative difference {difference:e}");
-}
 
 /// Runs a command of the contract with inputs of the reference file, and reads what it wrote.
 fn check(golden: &Path, what: &[&str], inputs: &[&str], more: &[&str]) -> Checkpoint {

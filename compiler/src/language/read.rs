@@ -380,6 +380,8 @@ impl Reader<'_> {
             network: network?,
             prefix: fields.take("prefix").and_then(|node| self.string(node)),
             frozen: fields.switch(self, "frozen"),
+            given: fields.switch(self, "given"),
+            starts_from: fields.take("starts_from").and_then(|node| self.name(node)),
             rename: rename.into_iter().map(|(from, to)| (from, to.value)).collect(),
         })
     }
@@ -455,14 +457,19 @@ impl Reader<'_> {
         let ema = fields.take("ema").and_then(|node| self.schedule(node));
         let batch = fields.map(self, "batch", Reader::name);
         let parameters = fields.list(self, "parameters", Reader::name);
+        let when = fields.switch(self, "when");
         let every = fields.size(self, "every");
+        let (from, until) = (fields.size(self, "from"), fields.size(self, "until"));
         let accumulate = fields.size(self, "accumulate");
         Some(Update {
             loss: loss?,
             parameters,
             optimiser: optimiser?,
             rate: rate?,
+            when,
             every,
+            from,
+            until,
             accumulate,
             clip,
             ema,
@@ -516,11 +523,13 @@ impl Reader<'_> {
         let end = fields.number(self, "end");
         let factor = fields.number(self, "factor");
         let steps = fields.number(self, "steps");
+        let at = fields.list(self, "at", |r, node| r.setting(node, Kind::Size));
         Some(match kind {
             "Exponential" => Schedule::Exponential { start: start?, factor: factor?, steps: steps? },
-            "Step" => {
-                let at = fields.list(self, "at", |r, node| r.setting(node, Kind::Size));
-                Schedule::Step { start: start?, factor: factor?, at: at? }
+            "Step" => Schedule::Step { start: start?, factor: factor?, at: at? },
+            "Pieces" => {
+                let values = fields.list(self, "values", |r, node| r.setting(node, Kind::Number));
+                Schedule::Pieces { values: values?, at: at? }
             }
             "Cosine" => Schedule::Cosine { start: start?, end: end?, steps: steps? },
             "Linear" => Schedule::Linear { start: start?, end: end?, steps: steps? },
@@ -536,12 +545,12 @@ impl Reader<'_> {
         self.variant(node, &["Report"])?;
         let mut fields = self.fields(node, "Report")?;
         let task = fields.take("task").and_then(|node| self.name(node));
-        let every = fields.size(self, "every");
+        let (when, every) = (fields.switch(self, "when"), fields.size(self, "every"));
         let options = match fields.take("options") {
             Some(node) => self.option_map(node)?,
             None => Vec::new(),
         };
-        Some(Report { task: task?, every: every?, options })
+        Some(Report { task: task?, when, every: every?, options })
     }
 
     fn call(&mut self, node: &Node) -> Option<Call> {

@@ -86,6 +86,7 @@ const EQUATIONS: Field = required("equations", Statements, "The statements that 
 const START: Field = required("start", Number, "The value at step 0.");
 const END: Field = required("end", Number, "The value from `steps` on.");
 const FACTOR: Field = required("factor", Number, "What the value is multiplied by.");
+const MILESTONES: Field = required("at", List(&Size), "The milestones, in steps.");
 const STEPS: Field = required("steps", Number, "Steps that the change takes.");
 const DECAY: Field = optional("weight_decay", Number, "Weight decay; 0 unless given.");
 const BETAS: Field =
@@ -192,6 +193,16 @@ pub(crate) const STRUCTURES: &[Structure] = &[
             required("network", Layer, "The module and its arguments."),
             optional("prefix", Text, "What its parameters' names begin with; the model's name and a dot unless given."),
             optional("frozen", Switch, "Whether it is never trained."),
+            optional(
+                "given",
+                Switch,
+                "Whether its values must come from a checkpoint: training does not begin with untrained ones.",
+            ),
+            optional(
+                "starts_from",
+                Name,
+                "Another model, whose values stand for those of the same names that no checkpoint has.",
+            ),
             optional("rename", Map(&Text), "What stands for what in the names of official checkpoints."),
         ],
     },
@@ -250,7 +261,10 @@ pub(crate) const STRUCTURES: &[Structure] = &[
                 List(&Name),
                 "Models, or beginnings of parameter names; all that the loss depends on unless given.",
             ),
+            optional("when", Switch, "Whether there is such a step at all."),
             optional("every", Size, "Run in every n-th round; 1 unless given."),
+            optional("from", Size, "The first round that it runs in, counted from 0."),
+            optional("until", Size, "The round from which on it does not run any more."),
             optional("accumulate", Size, "Batches whose gradients are averaged before an update; 1 unless given."),
             optional("clip", OneOf(&["Norm", "Value"]), "Bound on the gradient."),
             optional("ema", Schedule, "Decay of a moving average of the parameters."),
@@ -261,6 +275,7 @@ pub(crate) const STRUCTURES: &[Structure] = &[
         about: "A task to run in the course of training.",
         fields: &[
             required("task", Name, "The task."),
+            optional("when", Switch, "Whether it is run at all."),
             required("every", Size, "Run after every n-th round."),
             optional("options", Map(&Setting), "Options that override those of the task's driver."),
         ],
@@ -285,7 +300,12 @@ pub(crate) const STRUCTURES: &[Structure] = &[
     Structure {
         name: "Step",
         about: "Multiplied by `factor` at each milestone.",
-        fields: &[START, FACTOR, required("at", List(&Size), "The milestones, in steps.")],
+        fields: &[START, FACTOR, MILESTONES],
+    },
+    Structure {
+        name: "Pieces",
+        about: "One value after another: the first before the first milestone, and so on.",
+        fields: &[required("values", List(&Number), "The values, one more than there are milestones."), MILESTONES],
     },
     Structure { name: "Cosine", about: "Along half a cosine from `start` to `end`.", fields: &[START, END, STEPS] },
     Structure { name: "Linear", about: "In a straight line from `start` to `end`.", fields: &[START, END, STEPS] },
@@ -297,7 +317,7 @@ pub(crate) const STRUCTURES: &[Structure] = &[
 ];
 
 /// The schedules.
-pub(crate) const SCHEDULES: &[&str] = &["Constant", "Exponential", "Step", "Cosine", "Linear", "WarmUp"];
+pub(crate) const SCHEDULES: &[&str] = &["Constant", "Exponential", "Step", "Pieces", "Cosine", "Linear", "WarmUp"];
 
 /// The row of the structure called `name`.
 pub(crate) fn structure(name: &str) -> &'static Structure {

@@ -74,6 +74,8 @@ pub(crate) struct Model {
     pub network: Layer,
     pub prefix: Option<String>,
     pub frozen: Option<Expression>,
+    pub given: Option<Expression>,
+    pub starts_from: Option<Name>,
     pub rename: Vec<(String, String)>,
 }
 
@@ -111,7 +113,10 @@ pub(crate) struct Update {
     pub parameters: Option<Vec<Name>>,
     pub optimiser: Optimiser,
     pub rate: Schedule,
+    pub when: Option<Expression>,
     pub every: Option<Expression>,
+    pub from: Option<Expression>,
+    pub until: Option<Expression>,
     pub accumulate: Option<Expression>,
     pub clip: Option<Clip>,
     pub ema: Option<Schedule>,
@@ -146,12 +151,14 @@ pub(crate) enum Schedule {
     Step { start: Expression, factor: Expression, at: Vec<Expression> },
     Cosine { start: Expression, end: Expression, steps: Expression },
     Linear { start: Expression, end: Expression, steps: Expression },
+    Pieces { values: Vec<Expression>, at: Vec<Expression> },
     WarmUp { steps: Expression, then: Box<Schedule> },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Report {
     pub task: Name,
+    pub when: Option<Expression>,
     pub every: Expression,
     pub options: Vec<(Name, OptionValue)>,
 }

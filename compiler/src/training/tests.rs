@@ -50,6 +50,8 @@ fn step(optimiser: Optimiser) -> TrainStep {
         optimiser,
         rate: Schedule::Constant(0.1),
         every: 1,
+        from: 0,
+        until: u64::MAX,
         accumulate: 1,
         clip: None,
         ema: None,

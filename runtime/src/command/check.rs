@@ -158,6 +158,7 @@ fn schedule(schedule: &Schedule) -> String {
         Schedule::Step { start, factor, at } => format!("{start}, times {factor} at {at:?}"),
         Schedule::Cosine { start, end, steps } => format!("{start} to {end} by cosine over {steps}"),
         Schedule::Linear { start, end, steps } => format!("{start} to {end} over {steps}"),
+        Schedule::Pieces { values, at } => format!("{values:?} from {at:?} on"),
         Schedule::WarmUp { steps, then } => format!("{}, warmed up over {steps}", self::schedule(then)),
     }
 }

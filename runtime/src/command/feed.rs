@@ -137,9 +137,7 @@ pub fn parameters(
     seed: u64,
 ) -> Outcome<State> {
     if weights.initial {
-        let mut state = initial::state(system, seed);
-        state.retain(|name, _| wanted.contains(&name.as_str()));
-        return Ok(state);
+        return Ok(initial::state(system, wanted.iter().copied(), seed));
     }
     if files.is_empty() && !wanted.is_empty() {
         let message = format!("the program has {} parameters, and no weights are given", wanted.len());

@@ -18,7 +18,7 @@ use crate::{
         TrainError,
         description::Description,
         folder::RunFolder,
-        interrupt,
+        initial, interrupt,
         session::{Cadence, Ending, Session, SessionOptions},
     },
 };
@@ -211,7 +211,14 @@ fn given_weights(system: &System, sources: &[WeightSource]) -> Outcome<State> {
         return files.parameters(system, &known);
     }
     tracing::info!("{} of {} parameters start from the given weights", found.len(), known.len());
-    files.parameters(system, &found.iter().map(String::as_str).collect::<Vec<_>>())
+    let mut given = files.parameters(system, &found.iter().map(String::as_str).collect::<Vec<_>>())?;
+    for name in known {
+        let origin = initial::origin(system, name).filter(|_| !given.contains_key(name));
+        if let Some(value) = origin.and_then(|origin| given.get(&origin).cloned()) {
+            given.insert(name.to_owned(), value);
+        }
+    }
+    Ok(given)
 }
 
 fn go(
@@ -260,7 +267,7 @@ fn conclude(arguments: &Arguments, folder: &RunFolder, system: &System, session:
     let results = folder.root().join("results");
     let shows = |kind: &str| matches!(kind, "Evaluate" | "Render");
     let driven = system.tasks.iter().filter(|(_, task)| task.driver.as_ref().is_some_and(|driver| shows(&driver.kind)));
-    for (name, task) in driven.filter(|_| !arguments.no_reports) {
+    for (name, task) in driven.filter(|(name, _)| !arguments.no_reports && session.holds(name)).collect::<Vec<_>>() {
         tracing::info!("{name}: {}", task.about);
         let found = session.task(name, &BTreeMap::new(), &results.join(name)).map_err(failure)?;
         figures.insert(name.clone(), found.figures.iter().cloned().map(|(name, value)| (name, json!(value))).collect());
@@ -280,7 +287,7 @@ fn failure(error: TrainError) -> Failure {
     match error {
         TrainError::Task(TaskError::Interrupted) => Failure::new(Code::Interrupted, "stopped"),
         error @ TrainError::NotFinite { .. } => Failure::diagnostic(Code::NotFinite, error),
-        error @ TrainError::Source(_) => Failure::diagnostic(Code::Usage, error),
+        error @ (TrainError::Source(_) | TrainError::Untrained { .. }) => Failure::diagnostic(Code::Usage, error),
         error => Failure::diagnostic(Code::Failed, error),
     }
 }

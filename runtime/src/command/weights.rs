@@ -5,7 +5,7 @@ use super::{
     failure::{Because, Code, Failure, Outcome, nearest},
 };
 use crate::{array::Array, buffer::Buffer, checkpoint::Checkpoint, training::checkpoints};
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use std::path::{Path, PathBuf};
 use visage_compiler::system::{Model, Parameter, System};
 
@@ -51,7 +51,7 @@ impl Weights {
         for file in &self.files {
             let prefixes = match &file.prefix {
                 Some(prefix) => vec![prefix.as_str()],
-                None => file.prefixes(wanted),
+                None => file.prefixes(system, wanted),
             };
             let candidates = prefixes.iter().map(|prefix| file.matched(system, wanted, prefix));
             // The first of equals: no prefix rather than some.
@@ -96,18 +96,20 @@ impl Weights {
 }
 
 impl File {
-    /// The empty prefix, and each that stands before a wanted name.
-    fn prefixes<'a>(&'a self, wanted: &[&str]) -> Vec<&'a str> {
-        let mut prefixes = vec![""];
-        let Some(first) = wanted.first() else { return prefixes };
-        for name in self.checkpoint.tensors.keys() {
-            if let Some(prefix) = name.strip_suffix(first)
-                && !prefixes.contains(&prefix)
-            {
-                prefixes.push(prefix);
-            }
-        }
-        prefixes
+    /// The empty prefix, and each that stands before the first wanted name that there is: those of moving averages first.
+    fn prefixes<'a>(&'a self, system: &System, wanted: &[&str]) -> Vec<&'a str> {
+        let names = || self.checkpoint.tensors.keys();
+        let before = |name: &'a str, wanted: &str| {
+            let model = system.parameters.get(wanted).map(|parameter| &system.models[&parameter.model]);
+            let renamed = || Some(rename(model?, name).strip_suffix(wanted)?.len());
+            let length = name.strip_suffix(wanted).map(str::len).or_else(renamed)?;
+            name.get(..length)
+        };
+        let found =
+            wanted.iter().map(|wanted| names().filter_map(|name| before(name, wanted)).collect::<IndexSet<_>>());
+        let mut prefixes: Vec<&str> = found.into_iter().find(|found| !found.is_empty()).into_iter().flatten().collect();
+        prefixes.sort_by_key(|prefix| !prefix.contains("ema"));
+        std::iter::once("").chain(prefixes.into_iter().filter(|prefix| !prefix.is_empty())).collect()
     }
 
     fn matched<'a>(&'a self, system: &System, wanted: &[&str], prefix: &str) -> IndexMap<String, &'a Array> {

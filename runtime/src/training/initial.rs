@@ -7,12 +7,13 @@ use visage_compiler::{
     system::{Initialiser, System},
 };
 
-/// Every parameter and buffer of a system as it is before training: a function of the seed and of the
-/// parameter's name alone, so that adding a layer changes no other.
-pub fn state(system: &System, seed: u64) -> State {
-    let parameters = system.parameters.iter().map(|(name, parameter)| {
+/// The parameters and buffers of a system with these names as they are before training: each a function of the seed and of
+/// the parameter's name alone, so that adding a layer changes no other.
+pub fn state<'n>(system: &System, names: impl IntoIterator<Item = &'n str>, seed: u64) -> State {
+    let parameters = names.into_iter().map(|name| {
+        let parameter = &system.parameters[name];
         let mut buffer = Buffer::zeros(parameter.ty.clone());
-        let stream = stream(name);
+        let stream = stream(&origin(system, name).unwrap_or_else(|| name.to_owned()));
         if parameter.ty.dtype == DType::F32 {
             let elements = buffer.as_f32_mut();
             for (index, element) in elements.iter_mut().enumerate() {
@@ -21,9 +22,18 @@ pub fn state(system: &System, seed: u64) -> State {
         } else if let Initialiser::Constant(constant) = parameter.initialiser {
             buffer = Buffer::filled(parameter.ty.clone(), constant);
         }
-        (name.clone(), buffer)
+        (name.to_owned(), buffer)
     });
     parameters.collect()
+}
+
+/// The parameter that a parameter starts from where no checkpoint has it: of the same name in the model that its own model
+/// starts from.
+pub fn origin(system: &System, name: &str) -> Option<String> {
+    let own = &system.models[&system.parameters.get(name)?.model];
+    let other = &system.models[own.starts_from.as_ref()?];
+    let origin = format!("{}{}", other.prefix, name.strip_prefix(&own.prefix)?);
+    system.parameters.contains_key(&origin).then_some(origin)
 }
 
 /// The stream of a name's draws: its FNV-1a hash.

@@ -57,6 +57,15 @@ pub enum TrainError {
     #[error(transparent)]
     #[diagnostic(transparent)]
     Execute(#[from] ExecuteError),
+    /// A network that has to be trained already is not.
+    #[error("the values of the model `{model}` must be given, and `{name}` is not")]
+    #[diagnostic(help("give a checkpoint that has it, or the run that trained it, with `--weights`"))]
+    Untrained {
+        /// The model.
+        model: String,
+        /// The first of its parameters that is missing.
+        name: String,
+    },
     /// A value became infinite or not a number.
     #[error("round {round}: {what} of the step `{step}` is not finite{}", found(culprit))]
     #[diagnostic(help(

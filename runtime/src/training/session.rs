@@ -21,7 +21,7 @@ use crate::{
     tasks::{Context, Results, TaskError, drive},
 };
 use image::ImageEncoder;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -109,19 +109,32 @@ impl<'a> Session<'a> {
         let steps = steps
             .map(|(place, name)| Step::new(system, place, name, sources, &options.execute, options.seed))
             .collect::<Result<Vec<Step>, TrainError>>()?;
-        let mut state = initial::state(system, options.seed);
-        state.extend(given);
+        let needed = needed(system, &steps);
+        let mut state = initial::state(system, needed.iter().copied(), options.seed);
+        let latest = checkpoints::latest(folder.root()).map_err(FolderError::io(folder.root()))?;
+        let untrained =
+            |name: &&str| system.models[&system.parameters[*name].model].given && !given.contains_key(*name);
+        if let Some(name) = needed.iter().copied().find(untrained).filter(|_| latest.is_none()) {
+            let (name, model) = (name.to_owned(), system.parameters[name].model.clone());
+            return Err(TrainError::Untrained { model, name });
+        }
+        state.extend(given.into_iter().filter(|(name, _)| needed.contains(name.as_str())));
         let parameters = state.clone();
         for step in &steps {
             state.extend(step.initial_state(&parameters));
         }
         let types = state.iter().map(|(name, buffer)| (name.clone(), buffer.ty().clone())).collect();
         let mut session = Session { spec, system, sources, folder, options, steps, state, types, round: 0, kept: 0 };
-        match checkpoints::latest(folder.root()).map_err(FolderError::io(folder.root()))? {
+        match latest {
             Some(path) => session.restore(&path)?,
             None => session.save()?,
         }
         Ok(session)
+    }
+
+    /// Whether the run keeps all that a task computes with.
+    pub fn holds(&self, task: &str) -> bool {
+        self.system.tasks[task].program.parameters.keys().all(|name| self.state.contains_key(name))
     }
 
     /// Rounds done.
@@ -341,6 +354,14 @@ impl<'a> Session<'a> {
         }
         columns
     }
+}
+
+/// The parameters that a run keeps: those of its steps, and of what it reports.
+fn needed<'s>(system: &'s System, steps: &[Step]) -> IndexSet<&'s str> {
+    let losses = steps.iter().map(|step| &system.losses[&system.training.steps[&step.name].loss]);
+    let reported = system.training.reports.iter().map(|report| &system.tasks[&report.task].program);
+    let used: IndexSet<&String> = losses.chain(reported).flat_map(|program| program.parameters.keys()).collect();
+    system.parameters.keys().filter(|name| used.contains(name)).map(String::as_str).collect()
 }
 
 /// The measurements worth showing while a run goes: losses and signal-to-noise ratios.

@@ -103,12 +103,12 @@ impl Step {
 
     /// Whether it runs in a round.
     pub fn runs_in(&self, round: u64) -> bool {
-        round.is_multiple_of(self.declared.every.max(1))
+        self.declared.runs_in(round)
     }
 
     /// How many updates it has made before a round.
     fn updates_before(&self, round: u64) -> u64 {
-        round.div_ceil(self.declared.every.max(1))
+        self.declared.runs_before(round)
     }
 
     /// The number of the first batch that it takes in a round or later.

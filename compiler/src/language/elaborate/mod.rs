@@ -105,7 +105,7 @@ impl Spec {
         let networks = elaboration.networks();
         let given: BTreeSet<String> = inputs.iter().map(|(name, _)| name.clone()).collect();
         let found = elaboration.named(kind, name, &given).map(|program| {
-            let mut found = Found { sizes: IndexMap::new(), problems: Vec::new() };
+            let mut found = Found { free: &elaboration.settings.free, sizes: IndexMap::new(), problems: Vec::new() };
             for (input, sizes) in inputs {
                 if let Some(entry) = program.inputs.get(input) {
                     let names: Vec<&str> = entry.value.axes.iter().map(size_name).collect();
@@ -122,16 +122,12 @@ impl Spec {
             }
             found
         });
-        if let Some(found) = &found {
-            elaboration.problems.extend(found.problems.iter().cloned());
-        }
-        let free: Vec<String> = elaboration.settings.free.clone();
-        let result = found.map(|found| {
+        let found = found.map(|Found { sizes, problems, .. }| (sizes, problems));
+        let result = found.map(|(sizes, problems)| {
+            elaboration.problems.extend(problems);
             let mut overrides = overrides.clone();
-            for (name, (size, _)) in found.sizes {
-                if free.contains(&name) && !overrides.sets.contains_key(&name) {
-                    overrides.sets.insert(name, size.to_string());
-                }
+            for (name, (size, _)) in sizes {
+                overrides.sets.entry(name).or_insert_with(|| size.to_string());
             }
             overrides
         });
@@ -149,12 +145,14 @@ fn size_name(axis: &AxisDeclaration) -> &str {
 }
 
 /// Sizes that files decide, each with the tensor that did.
-struct Found {
+struct Found<'f> {
+    /// Sizes that files may decide.
+    free: &'f [String],
     sizes: IndexMap<String, (usize, String)>,
     problems: Vec<Problem>,
 }
 
-impl Found {
+impl Found<'_> {
     fn tensor(&mut self, tensor: &str, names: &[&str], sizes: &[usize], span: Span) {
         if names.len() != sizes.len() {
             // A scalar may be stored as one element.
@@ -168,7 +166,7 @@ impl Found {
             }
             return;
         }
-        for (name, size) in names.iter().zip(sizes) {
+        for (name, size) in names.iter().zip(sizes).filter(|(name, _)| self.free.iter().any(|free| free == *name)) {
             match self.sizes.get(*name) {
                 Some((other, decided)) if other != size => {
                     let message = format!("`{name}` would be {other} by `{decided}`, but {size} by `{tensor}`");
@@ -425,7 +423,18 @@ impl<'s> Elaboration<'s> {
             let module = module_name(&model.network).to_owned();
             let prefix = model.prefix.clone().unwrap_or_else(|| format!("{name}."));
             let frozen = self.truth_or(model.frozen.as_ref(), false).unwrap_or_default();
-            models.insert(name.clone(), Model { module, prefix, frozen, rename: model.rename.clone() });
+            let given = self.truth_or(model.given.as_ref(), false).unwrap_or_default();
+            let starts_from = model.starts_from.as_ref().map(|other| {
+                let known = &self.spec.system.models;
+                if !known.contains_key(&other.text) {
+                    let problem = Problem::new(other.span, format!("there is no model `{}`", other.text));
+                    let problem = problem.suggest(&other.text, known.keys().map(String::as_str));
+                    self.report(problem);
+                }
+                other.text.clone()
+            });
+            let rename = model.rename.clone();
+            models.insert(name.clone(), Model { module, prefix, frozen, given, starts_from, rename });
             let mut slots = Vec::new();
             network.slots(&mut slots);
             for slot in slots {

@@ -176,13 +176,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn assign(
-        &mut self,
-        frame: &mut Frame<'a>,
-        targets: &'a [Target],
-        value: Value<'a>,
-        span: Span,
-    ) {
+    fn assign(&mut self, frame: &mut Frame<'a>, targets: &'a [Target], value: Value<'a>, span: Span) {
         let values = match (targets, value) {
             ([_], value @ (Value::Scalar(_) | Value::Tensor(_) | Value::Network(..))) => vec![value],
             ([target], Value::Tuple(values)) => {
@@ -254,8 +248,11 @@ impl<'a> Elaborator<'a> {
             }
             _ => {
                 return self.fail(
-                    Problem::new(number.span, "only stacks of networks and families of values are picked from by number")
-                        .help("to pick from a tensor, name the axis: `x[axis = 0]`"),
+                    Problem::new(
+                        number.span,
+                        "only stacks of networks and families of values are picked from by number",
+                    )
+                    .help("to pick from a tensor, name the axis: `x[axis = 0]`"),
                 );
             }
         };
@@ -349,10 +346,11 @@ impl<'a> Elaborator<'a> {
                         enclosing.push(instance);
                         Ok(Value::Network(network, enclosing))
                     }
-                    None => {
-                        let problem = Problem::new(layer.span, format!("there is no layer `{}`", layer.text));
-                        self.fail(problem.suggest(&layer.text, instance.layers.keys().map(String::as_str)))
-                    }
+                    None => self.stored(instance, &layer.text, layer.span).unwrap_or_else(|| {
+                        let problem = format!("there is no layer and no stored value `{}`", layer.text);
+                        let known = instance.layers.keys().chain(instance.stored.keys()).map(String::as_str);
+                        self.fail(Problem::new(layer.span, problem).suggest(&layer.text, known))
+                    }),
                 },
                 _ => self.fail(Problem::new(base.span, "only networks have layers")),
             },
@@ -366,6 +364,27 @@ impl<'a> Elaborator<'a> {
                 self.fail(problem)
             }
         }
+    }
+
+    /// A stored value of a network, if it has one of this name. Its axes have the names that the module gives them.
+    fn stored(&mut self, instance: &'a Instance<'a>, name: &str, span: Span) -> Option<Elaborated<Value<'a>>> {
+        let Some(slot) = instance.stored.get(name)? else {
+            let problem = Problem::new(span, format!("`{name}` is left out here"));
+            let place = instance.module.parameters.get(name).map(|entry| entry.span);
+            return Some(self.fail(match place {
+                Some(place) => problem.other(place, "its `when` is false"),
+                None => problem,
+            }));
+        };
+        let node = match self.parameters.get(slot.name.as_str()) {
+            Some(node) => *node,
+            None => {
+                let node = self.graph.parameter(&slot.name, slot.ty.clone());
+                self.parameters.insert(&slot.name, node);
+                node
+            }
+        };
+        Some(Ok(Value::Tensor(node)))
     }
 
     /// What a name stands for: a variable, a size of an axis, something of the module, a size or
@@ -388,27 +407,8 @@ impl<'a> Elaborator<'a> {
             if let Some(value) = instance.options.get(name) {
                 return Ok(Value::Scalar(*value));
             }
-            match instance.stored.get(name) {
-                Some(Some(slot)) => {
-                    let node = match self.parameters.get(slot.name.as_str()) {
-                        Some(node) => *node,
-                        None => {
-                            let node = self.graph.parameter(&slot.name, slot.ty.clone());
-                            self.parameters.insert(&slot.name, node);
-                            node
-                        }
-                    };
-                    return Ok(Value::Tensor(node));
-                }
-                Some(None) => {
-                    let problem = Problem::new(span, format!("`{name}` is left out here"));
-                    let place = instance.module.parameters.get(name).map(|entry| entry.span);
-                    return self.fail(match place {
-                        Some(place) => problem.other(place, "its `when` is false"),
-                        None => problem,
-                    });
-                }
-                None => {}
+            if let Some(stored) = self.stored(instance, name, span) {
+                return stored;
             }
             match instance.layers.get(name) {
                 Some(Network::Absent) => {

@@ -28,6 +28,19 @@ impl Elaboration<'_> {
                 factor: self.number(factor)?,
                 at: at.iter().map(|at| self.count(at)).collect::<Option<_>>()?,
             },
+            Schedule::Pieces { values, at } => {
+                let values: Vec<f64> = values.iter().map(|value| self.number(value)).collect::<Option<_>>()?;
+                let milestones: Vec<u64> = at.iter().map(|at| self.count(at)).collect::<Option<_>>()?;
+                if let Some(first) = at.first()
+                    && (values.len() != at.len() + 1 || !milestones.is_sorted())
+                {
+                    let problem =
+                        Problem::new(first.span, "milestones are in order, and values are one more than they");
+                    self.report(problem);
+                    return None;
+                }
+                system::Schedule::Pieces { values, at: milestones }
+            }
             Schedule::Cosine { start, end, steps } => system::Schedule::Cosine {
                 start: self.number(start)?,
                 end: self.number(end)?,
@@ -83,6 +96,9 @@ impl Elaboration<'_> {
         let Some(train) = &self.spec.system.train else { return Training::default() };
         let mut training = Training { rounds: self.count(&train.rounds).unwrap_or_default(), ..Training::default() };
         for (name, entry) in &train.steps {
+            if self.truth_or(entry.value.when.as_ref(), true) == Some(false) {
+                continue;
+            }
             if let Some(step) = self.step(entry, models, parameters, losses) {
                 training.steps.insert(name.clone(), step);
             }
@@ -91,6 +107,9 @@ impl Elaboration<'_> {
             if !self.spec.system.tasks.contains_key(&report.task.text) {
                 let problem = Problem::new(report.task.span, format!("there is no task `{}`", report.task.text));
                 self.report(problem.suggest(&report.task.text, self.spec.system.tasks.keys().map(String::as_str)));
+            }
+            if self.truth_or(report.when.as_ref(), true) == Some(false) {
+                continue;
             }
             let (every, options) = (self.positive_or_one(Some(&report.every)), self.options(&report.options));
             if let (Some(every), Some(options)) = (every, options) {
@@ -160,6 +179,8 @@ impl Elaboration<'_> {
             optimiser,
             rate: self.schedule(&update.rate)?,
             every: self.positive_or_one(update.every.as_ref())?,
+            from: update.from.as_ref().map_or(Some(0), |from| self.count(from))?,
+            until: update.until.as_ref().map_or(Some(u64::MAX), |until| self.count(until))?,
             accumulate: self.positive_or_one(update.accumulate.as_ref())?,
             clip,
             ema,

@@ -1,0 +1,128 @@
+//! CodeFormer through the command, against reference tensors of the official code.
+
+use crate::{
+    golden::{assert_close, assert_near, drawn, weights_by_formula},
+    support::{root, shared, succeeds},
+};
+use std::path::Path;
+use visage_runtime::{array::Array, checkpoint::Checkpoint};
+
+/// Runs a command of the contract in a folder, and reads what it wrote.
+fn check(folder: &Path, what: &[&str], spec: &str, more: &[&str]) -> Checkpoint {
+    let spec = root().join(spec).display().to_string();
+    let mut arguments = vec![what[0], &spec, what[1], "--out", "out.safetensors"];
+    arguments.extend(more);
+    succeeds(folder, &arguments);
+    Checkpoint::read(&folder.join("out.safetensors")).unwrap()
+}
+
+/// How programs are run.
+const DEVICES: [&[&str]; 3] =
+    [&["--device", "cpu"], &["--device", "cpu", "--no-fuse", "--threads", "1"], &["--device", "reference"]];
+
+#[test]
+fn networks_are_as_large_as_the_official_ones() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = root().join("graphs/codeformer").display().to_string();
+    let told: serde_json::Value = serde_json::from_str(&succeeds(folder.path(), &["check", &spec, "--json"])).unwrap();
+    let sizes =
+        |model: &str| [&told["models"][model]["tensors"], &told["models"][model]["parameters"]].map(|n| n.as_u64());
+    assert_eq!(sizes("codeformer"), [Some(515), Some(94_112_707)]);
+    assert_eq!(sizes("autoencoder"), [Some(329), Some(63_740_099)]);
+    // With the running statistics of its normalisations, which are no parameters.
+    assert_eq!(sizes("critic"), [Some(24), Some(6_960_961 + 2 * (128 + 256 + 512 + 512))]);
+}
+
+#[test]
+fn the_autoencoder_is_that_of_the_official_code() {
+    let Some(path) = shared("golden/vqgan.safetensors") else { return };
+    let golden = Checkpoint::read(&path).unwrap();
+    let file = path.display().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let picture: Vec<f32> = golden.tensor("in.x").unwrap().to_f64().iter().map(|x| ((x + 1.0) / 2.0) as f32).collect();
+    let picture = Array::from_slice([1, 3, 64, 64], &picture).unwrap();
+    let inputs =
+        Checkpoint { tensors: [("picture".to_owned(), picture)].into_iter().collect(), ..Checkpoint::default() };
+    inputs.write_safetensors(&folder.path().join("in.safetensors")).unwrap();
+    let sizes = ["side=64", "width=32", "levels=3", "depth=1", "adversity=0", "perceptual=false"];
+    let mut common: Vec<&str> = sizes.iter().flat_map(|size| ["--set", *size]).collect();
+    common.extend(["--weights", &file]);
+    for device in DEVICES {
+        let more = [&common[..], device].concat();
+        let face = format!("face={file}:in.x");
+        let found = check(folder.path(), &["run", "nn"], "graphs/codeformer", &[&more[..], &["--in", &face]].concat());
+        assert_close("restored", &found, ("out.image", &golden), 1e-5);
+        assert_close("features", &found, ("out.latent", &golden), 1e-5);
+        let [found, expected] =
+            [found.tensor("indices").unwrap(), golden.tensor("out.indices").unwrap()].map(Array::to_f64);
+        assert_eq!(found, expected);
+        let given = [&more[..], &["--in", "picture=in.safetensors:picture"]].concat();
+        let found = check(folder.path(), &["grad", "reconstruction"], "graphs/codeformer", &given);
+        assert_close("loss", &found, ("out.loss", &golden), 1e-5);
+        let names = golden.tensors.keys().filter_map(|name| name.strip_prefix("grad."));
+        let compared = names.map(|name| {
+            assert_close(&format!("hq.{name}"), &found, (&format!("grad.{name}"), &golden), 1e-4);
+        });
+        assert_eq!(compared.count(), 6);
+    }
+}
+
+#[test]
+fn transformer_and_fusion_are_those_of_the_official_code() {
+    let Some(path) = shared("golden/codeformer_parts.safetensors") else { return };
+    let golden = Checkpoint::read(&path).unwrap();
+    let file = path.display().to_string();
+    let inputs =
+        ["tokens", "pos", "enc", "dec", "cot_tokens", "cot_fuse"].map(|name| format!("{name}={file}:in.{name}"));
+    let mut common = vec!["--weights", &file];
+    inputs.iter().for_each(|input| common.extend(["--in", input]));
+    let folder = tempfile::tempdir().unwrap();
+    for device in DEVICES {
+        let more = [&common[..], device].concat();
+        let found = check(folder.path(), &["grad", "products"], "tests/specs/codeformer_parts.ron", &more);
+        assert_close("loss", &found, ("out.loss", &golden), 1e-5);
+        let names = golden.tensors.keys().filter_map(|name| name.strip_prefix("grad."));
+        assert_eq!(names.map(|name| assert_close(name, &found, (&format!("grad.{name}"), &golden), 1e-4)).count(), 6);
+    }
+}
+
+/// Every n-th element along axes of given sizes.
+fn every(array: &Array, steps: [usize; 4]) -> Vec<f64> {
+    let &[n, c, h, w] = array.shape() else { panic!("{:?}", array.shape()) };
+    let values = array.to_f64();
+    let mut chosen = Vec::new();
+    for (b, k) in (0..n).step_by(steps[0]).flat_map(|b| (0..c).step_by(steps[1]).map(move |k| (b, k))) {
+        for (y, x) in (0..h).step_by(steps[2]).flat_map(|y| (0..w).step_by(steps[3]).map(move |x| (y, x))) {
+            chosen.push(values[((b * c + k) * h + y) * w + x]);
+        }
+    }
+    chosen
+}
+
+#[test]
+fn the_whole_of_it_restores_as_the_official_code_does() {
+    let Some(path) = shared("golden/full_codeformer.safetensors") else { return };
+    let Some(description) = shared("golden/full_codeformer.weights.json") else { return };
+    let golden = Checkpoint::read(&path).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut given = weights_by_formula(&description);
+    // The map of inputs is evaluated in single precision.
+    let x = drawn("input.x", &[1, 3, 512, 512], |u| f64::from(2.0 * u as f32 - 1.0));
+    given.tensors.insert("x".into(), x);
+    given.write_safetensors(&folder.path().join("given.safetensors")).unwrap();
+    for (w, name) in [("w=0.5", "out.image_w0.5_every_8th"), ("w=0", "out.image_w0_every_8th")] {
+        let more =
+            ["--weights", "given.safetensors", "--in", "face=given.safetensors:x", "--in", w, "--set", "adain=false"];
+        let found = check(folder.path(), &["run", "restore"], "graphs/codeformer", &more);
+        let restored = every(found.tensor("restored").unwrap(), [1, 1, 8, 8]);
+        assert_near(name, &restored, &golden.tensor(name).unwrap().to_f64(), 1e-4);
+        let features = every(found.tensor("features").unwrap(), [1, 16, 1, 1]);
+        assert_near("features", &features, &golden.tensor("out.lq_feat").unwrap().to_f64(), 1e-4);
+        let logits = found.tensor("logits").unwrap().to_f64();
+        let first = golden.tensor("out.logits_first_4_tokens").unwrap().to_f64();
+        assert_near("logits", &logits[..first.len()], &first, 1e-4);
+        let highest = |token: &[f64]| (0..token.len()).fold(0, |best, i| if token[i] > token[best] { i } else { best });
+        let codes: Vec<f64> = logits.chunks_exact(1024).map(|token| highest(token) as f64).collect();
+        assert_eq!(codes, golden.tensor("out.indices").unwrap().to_f64());
+    }
+}

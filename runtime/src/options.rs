@@ -106,6 +106,29 @@ impl Options {
         })
     }
 
+    /// The two ends of a range, within `bounds`; one number is both.
+    pub fn range(&mut self, name: &'static str, [least, most]: [f64; 2]) -> Read<Option<[f64; 2]>> {
+        let Some([low, high]) = self.numbers(name)? else { return Ok(None) };
+        if low <= high && low >= least && high <= most {
+            return Ok(Some([low, high]));
+        }
+        let bounds = match (least, most) {
+            (least, f64::MAX) if least == f64::MIN_POSITIVE => " above 0".to_owned(),
+            (least, f64::MAX) => format!(" from {least} up"),
+            (least, most) => format!(" between {least} and {most}"),
+        };
+        Err(self.error(format!("`{name}` must be a lower and an upper end{bounds}, not [{low}, {high}]")))
+    }
+
+    /// A probability, or a switch for 0 and 1.
+    pub fn probability(&mut self, name: &'static str) -> Read<Option<f64>> {
+        self.read(name, "a number between 0 and 1, or true or false", |value| match value {
+            Value::Bool(switch) => Some(f64::from(u8::from(*switch))),
+            Value::Number(number) => (0.0..=1.0).contains(number).then_some(*number),
+            _ => None,
+        })
+    }
+
     /// A map from names to texts.
     pub fn names(&mut self, name: &'static str) -> Read<Option<BTreeMap<String, String>>> {
         self.read(name, "a map from names to texts", |value| match value {
@@ -118,6 +141,17 @@ impl Options {
     pub fn call(&mut self, name: &'static str) -> Read<Option<Call>> {
         self.read(name, "a source with options in parentheses", |value| match value {
             Value::Call(call) => Some(call.clone()),
+            _ => None,
+        })
+    }
+
+    /// A map from names to other things that the runtime provides.
+    pub fn calls(&mut self, name: &'static str) -> Read<Option<BTreeMap<String, Call>>> {
+        self.read(name, "a map from names to things with options in parentheses", |value| match value {
+            Value::Map(map) => {
+                let call = |value: &Value| if let Value::Call(call) = value { Some(call.clone()) } else { None };
+                map.iter().map(|(key, value)| Some((key.clone(), call(value)?))).collect()
+            }
             _ => None,
         })
     }

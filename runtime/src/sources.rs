@@ -19,31 +19,77 @@
 //! A batch's inputs take the fields `origin`, `direction` and `view` (`[ray, 3]`; the view direction is
 //! of unit length), `colour` (`[ray, 3]`), `opacity` (`[ray]`), `near` and `far` (scalars).
 //!
+//! `Pictures(…)` is a folder of PNG and JPEG files, with those in folders below: of any size, grey, with a
+//! palette, with alpha, of 8 or 16 bits. Files that cannot be read are named and left out. Its options, all but
+//! `size` optional:
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `size` | width and height of every picture, in pixels |
+//! | `folder` | the pictures, unless `--data` gives a folder |
+//! | `default` | the source to use when there is no folder: `GeneratedHeads(…)` |
+//! | `crop` | `"centre"` (the largest square in the middle) or `"none"` (pictures have to be squares) |
+//! | `background` | `"white"` or `"black"` behind pictures with alpha |
+//! | `hold_out` | every n-th picture by path, the first among them, is not learnt from; 0 for none |
+//! | `flip` | whether pictures are mirrored, left for right, half the time |
+//! | `degradations` | worse versions of each picture by name, such as `{ "low": Degradation(…) }` |
+//!
+//! A batch's inputs take the fields `picture` and the name of each degradation (values from 0 to 1; axes
+//! `channel` of 3, `y`, `x` and one more of any name, in any order), `index` (the number of the picture among
+//! those learnt from, by path) and `flipped` (0 or 1), both `i32` and of one axis. Every picture comes once before
+//! any comes again.
+//!
+//! `Degradation(…)` makes a picture worse in the order of its options; what is not given is not done:
+//!
+//! | option | meaning |
+//! |---|---|
+//! | `blur` | standard deviations of a Gaussian, in pixels, as `[low, high]`: half the time the same in all directions, otherwise two of them, turned |
+//! | `taps` | width of the blur's kernel, in pixels, odd; 41 unless given. The border is mirrored |
+//! | `shrink` | factors by which width and height are divided, from 1 up; bilinear, nothing averaged |
+//! | `noise` | standard deviations of Gaussian noise, of 255 |
+//! | `quality` | qualities of JPEG, 1 to 100, with chrominance at half the size; then the picture gets its old size, bilinear |
+//! | `shift` | how often every channel is shifted by a number of its own, and by at most how much of 255: `[0.3, 20]` |
+//! | `grey` | how often colours become grey |
+//! | `jitter` | how often brightness, contrast, saturation and hue change, in random order |
+//! | `brightness`, `contrast`, `saturation` | factors, as `[low, high]`; `[0.5, 1.5]`, `[0.5, 1.5]` and `[0, 1.5]` unless given |
+//! | `hue` | turns of the hue; `[-0.1, 0.1]` unless given |
+//! | `strokes` | how often white brush strokes are laid over, or `true` |
+//! | `stroke_width` | their widths in pixels; `[30, 70]` unless given |
+//!
+//! Ranges are uniform, and lengths are pixels of the size that pictures have here. What comes out are whole
+//! numbers of 1/255.
+//!
 //! `GeneratedHead(…)` is a head in the project's own code, rendered into a folder of the Blender
 //! layout: options `resolution` (pixels), `train`, `val`, `test` (numbers of views), `seed`.
+//!
+//! `GeneratedHeads(…)` is portraits of as many different heads, from in front: options `resolution` (pixels),
+//! `count`, `seed`.
+
+mod generated;
+mod pictures;
+mod scene;
+
+pub use generated::{generate_head, generate_heads};
+pub use pictures::PictureSource;
+pub use scene::{Scene, ray_field};
 
 use crate::{
     buffer::Buffer,
-    data::{DataError, Layout, LoadOptions, PosedImages, Precrop, RayBatches, RayMode, RayOptions, Rays, load},
-    media::Background,
+    data::DataError,
     options::{OptionError, Options},
-    scene::{self, HeadOptions},
 };
 use indexmap::IndexMap;
+use pictures::PictureFeed;
+use scene::RayFeed;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 use thiserror::Error;
 use visage_compiler::{
-    axis::Shape,
-    graph::{DType, Type},
+    graph::Type,
     system::{Call, System, TrainStep},
 };
-
-/// The fields of a batch of rays.
-pub const FIELDS: [&str; 7] = ["origin", "direction", "view", "colour", "opacity", "near", "far"];
 
 /// Why a data source cannot be used.
 #[derive(Debug, Error, miette::Diagnostic)]
@@ -65,20 +111,105 @@ pub enum SourceError {
     Unknown(String),
 }
 
+impl SourceError {
+    /// A source has no field of a name.
+    fn field<'a>(source: &str, field: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> SourceError {
+        let help = crate::names::suggestion(field, known);
+        SourceError::Unknown(format!("`{source}` has no field `{field}`: {help}"))
+    }
+}
+
+/// The kind of the source called `name` does not exist.
+fn unknown_kind(name: &str, kind: &str, known: &[&str]) -> SourceError {
+    let help = crate::names::suggestion(kind, known.iter().copied());
+    SourceError::Unknown(format!("data source `{name}`: there is no kind `{kind}`: {help}"))
+}
+
+/// Where a spec says that a source's files are.
+struct Place {
+    folder: Option<PathBuf>,
+    default: Option<Call>,
+}
+
+impl Place {
+    fn read(options: &mut Options) -> Result<Place, OptionError> {
+        Ok(Place { folder: options.path("folder")?, default: options.call("default")? })
+    }
+
+    /// The folder given, or else the spec's own, or else the one that is generated.
+    fn folder(
+        self,
+        name: &str,
+        given: Option<&Path>,
+        generate: impl FnOnce(&Call) -> Result<PathBuf, SourceError>,
+    ) -> Result<PathBuf, SourceError> {
+        match (given, self.folder, self.default) {
+            (Some(folder), ..) => Ok(folder.to_owned()),
+            (None, Some(folder), _) => Ok(folder),
+            (None, None, Some(default)) => generate(&default),
+            (None, None, None) => Err(SourceError::NoData(name.to_owned())),
+        }
+    }
+}
+
 /// The data sources of a system, opened.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    scenes: IndexMap<String, Scene>,
+    sources: IndexMap<String, Source>,
 }
 
-/// A scene, and how rays are drawn from it.
+/// A data source, opened.
 #[derive(Clone, Debug)]
-pub struct Scene {
-    /// Its pictures with their cameras.
-    pub images: Arc<PosedImages>,
-    /// Where it was read from.
-    pub folder: PathBuf,
-    batches: RayBatches,
+pub enum Source {
+    /// Pictures with cameras.
+    Scene(Scene),
+    /// Pictures without.
+    Pictures(PictureSource),
+}
+
+impl Source {
+    /// Opens the source that a spec calls `name`. `folder` replaces the spec's own, and `generated` is where
+    /// generated data sets go.
+    ///
+    /// # Errors
+    /// It is of an unknown kind, an option is wrong, or the data set is missing or damaged.
+    pub fn open(
+        name: &str,
+        call: &Call,
+        folder: Option<&Path>,
+        generated: &Path,
+        seed: u64,
+    ) -> Result<Source, SourceError> {
+        match call.kind.as_str() {
+            "PosedImages" => Ok(Source::Scene(Scene::open(name, call, folder, generated, seed)?)),
+            "Pictures" => Ok(Source::Pictures(PictureSource::open(name, call, folder, generated, seed)?)),
+            kind => Err(unknown_kind(name, kind, &["PosedImages", "Pictures"])),
+        }
+    }
+
+    /// The scene that it is, if it has cameras.
+    fn scene(&self) -> Option<&Scene> {
+        match self {
+            Source::Scene(scene) => Some(scene),
+            Source::Pictures(_) => None,
+        }
+    }
+
+    /// What was read, in a few words.
+    pub fn describe(&self) -> String {
+        match self {
+            Source::Scene(scene) => format!("{} pictures from {}", scene.images.frames.len(), scene.folder.display()),
+            Source::Pictures(source) => {
+                let pictures = &source.batches.pictures;
+                let held_out = match pictures.held_out.len() {
+                    0 => String::new(),
+                    held_out => format!(", {held_out} held out"),
+                };
+                let (count, side, folder) = (pictures.count(), pictures.side(), source.folder.display());
+                format!("{count} pictures of {side} x {side} pixels from {folder}{held_out}")
+            }
+        }
+    }
 }
 
 impl Sources {
@@ -100,33 +231,37 @@ impl Sources {
                 return Err(SourceError::Unknown(format!("the spec has no data source `{name}`: {help}")));
             }
         }
-        let scenes = system.data.iter().map(|(name, call)| {
+        let sources = system.data.iter().map(|(name, call)| {
             let folder = folders.get(name).or_else(|| folders.get(""));
-            Ok((name.clone(), Scene::open(name, call, folder.map(PathBuf::as_path), generated, seed)?))
+            Ok((name.clone(), Source::open(name, call, folder.map(PathBuf::as_path), generated, seed)?))
         });
-        Ok(Sources { scenes: scenes.collect::<Result<_, SourceError>>()? })
+        Ok(Sources { sources: sources.collect::<Result<_, SourceError>>()? })
+    }
+
+    /// The source called `name`.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn source(&self, name: &str) -> Result<&Source, SourceError> {
+        let found = self.sources.get(name);
+        found.ok_or_else(|| SourceError::Unknown(format!("the spec has no data source `{name}`")))
     }
 
     /// The scene called `name`, or the first one.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or what is called so has no cameras.
     pub fn scene(&self, name: Option<&str>) -> Result<&Scene, SourceError> {
-        let scene = match name {
-            Some(name) => self.scenes.get(name),
-            None => self.scenes.values().next(),
+        let (found, missing) = match name {
+            Some(name) => (self.source(name)?.scene(), format!("`{name}` has no cameras: it is no PosedImages(…)")),
+            None => (self.sources.values().find_map(Source::scene), "the spec names no data with cameras".into()),
         };
-        scene.ok_or_else(|| {
-            SourceError::Unknown(match name {
-                Some(name) => format!("the spec has no data source `{name}`"),
-                None => "the spec names no data".into(),
-            })
-        })
+        found.ok_or(SourceError::Unknown(missing))
     }
 
-    /// The scenes by name.
-    pub fn scenes(&self) -> impl Iterator<Item = (&str, &Scene)> {
-        self.scenes.iter().map(|(name, scene)| (name.as_str(), scene))
+    /// The sources by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Source)> {
+        self.sources.iter().map(|(name, source)| (name.as_str(), source))
     }
 
     /// Checks that every input of a step's loss can be had, and plans how.
@@ -134,216 +269,76 @@ impl Sources {
     /// # Errors
     /// A source or a field does not exist, or an input has other axes than its field.
     pub fn feed(&self, step: &TrainStep, inputs: &IndexMap<String, Type>) -> Result<Feed, SourceError> {
-        let mut fields = Vec::new();
+        let mut parts: IndexMap<&str, Part> = IndexMap::new();
         for (input, ty) in inputs {
             let Some(place) = step.batch.get(input) else { continue };
-            let (source, field) = place.split_once('.').unwrap_or((place, ""));
-            let scene = self.scene(Some(source))?;
-            let Some(field) = FIELDS.iter().copied().find(|known| *known == field) else {
-                let help = crate::names::suggestion(field, FIELDS);
-                return Err(SourceError::Unknown(format!("`{source}` has no field `{field}`: {help}")));
-            };
-            let sizes: Vec<usize> = ty.shape.iter().map(|(_, size)| size).collect();
-            let fits = match (width(field), sizes.as_slice()) {
-                (0, []) => true,
-                (1, [_]) => true,
-                (width, [_, size]) => width == *size,
-                _ => false,
-            };
-            if ty.dtype != DType::F32 || !fits {
-                let message = format!("the input `{input}` is {ty}, and `{place}` is {}", describe(field));
-                return Err(SourceError::Unknown(message));
+            let (name, field) = place.split_once('.').unwrap_or((place, ""));
+            let source = self.source(name)?;
+            let part = parts.entry(name).or_insert_with(|| match source {
+                Source::Scene(scene) => Part::Rays(RayFeed::new(scene)),
+                Source::Pictures(source) => Part::Pictures(PictureFeed::new(source)),
+            });
+            match part {
+                Part::Rays(feed) => feed.add(input, ty, name, field)?,
+                Part::Pictures(feed) => feed.add(input, ty, name, field)?,
             }
-            fields.push(Field { input: input.clone(), shape: ty.shape.clone(), field, scene: scene.clone() });
         }
-        Ok(Feed { fields })
-    }
-}
-
-/// Numbers a ray has in a field; 0 for what all rays share.
-fn width(field: &str) -> usize {
-    match field {
-        "near" | "far" => 0,
-        "opacity" => 1,
-        _ => 3,
-    }
-}
-
-fn describe(field: &str) -> &'static str {
-    match width(field) {
-        0 => "a scalar",
-        1 => "f32[ray]",
-        _ => "f32[ray, 3]",
+        Ok(Feed { parts: parts.into_values().collect() })
     }
 }
 
 /// Where the inputs of one loss come from.
 #[derive(Clone, Debug)]
 pub struct Feed {
-    fields: Vec<Field>,
+    parts: Vec<Part>,
 }
 
+/// What one source feeds.
 #[derive(Clone, Debug)]
-struct Field {
-    input: String,
-    shape: Shape,
-    field: &'static str,
-    scene: Scene,
+enum Part {
+    Rays(RayFeed),
+    Pictures(PictureFeed),
+}
+
+/// How much is learnt from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Rays.
+    pub rays: u64,
+    /// Pictures without cameras.
+    pub pictures: u64,
+}
+
+impl Amount {
+    /// Counts more, so many times.
+    pub fn add(&mut self, other: Amount, times: u64) {
+        self.rays += other.rays * times;
+        self.pictures += other.pictures * times;
+    }
 }
 
 impl Feed {
     /// The batch of a number, which alone (with the seed) decides what is in it.
     pub fn batch(&self, number: u64) -> IndexMap<String, Buffer> {
-        let rays = self.rays();
-        let mut drawn: Vec<(&Arc<PosedImages>, crate::data::RayBatch)> = Vec::new();
         let mut inputs = IndexMap::new();
-        for Field { input, shape, field, scene } in &self.fields {
-            let images = &scene.images;
-            if width(field) > 0 && !drawn.iter().any(|(scene, _)| Arc::ptr_eq(scene, images)) {
-                drawn.push((images, scene.batches.batch(number, rays)));
+        for part in &self.parts {
+            match part {
+                Part::Rays(feed) => feed.batch(number, &mut inputs),
+                Part::Pictures(feed) => feed.batch(number, &mut inputs),
             }
-            let batch = drawn.iter().find(|(scene, _)| Arc::ptr_eq(scene, images)).map(|(_, batch)| batch);
-            let buffer = match (*field, batch) {
-                ("colour", Some(batch)) => Buffer::from_f32(shape.clone(), &batch.targets),
-                ("opacity", Some(batch)) => Buffer::from_f32(shape.clone(), &batch.alphas),
-                (field, batch) => {
-                    let rays = batch.map_or(&Rays::default(), |batch| &batch.rays).clone();
-                    ray_field(field, &rays, images, shape)
-                }
-            };
-            inputs.insert(input.clone(), buffer);
         }
         inputs
     }
 
-    /// How many rays a batch has; 0 where it has none.
-    pub fn rays(&self) -> usize {
-        self.fields.iter().filter(|field| width(field.field) > 0).map(|field| leading(&field.shape)).max().unwrap_or(0)
-    }
-}
-
-fn leading(shape: &Shape) -> usize {
-    shape.iter().next().map_or(1, |(_, size)| size)
-}
-
-/// One field of given rays as a buffer; fields that only training has are zeros.
-pub fn ray_field(field: &str, rays: &Rays, images: &PosedImages, shape: &Shape) -> Buffer {
-    let per_ray = |values: &[f32]| Buffer::from_f32(shape.clone(), values);
-    match field {
-        "origin" => per_ray(&rays.origins),
-        "direction" => per_ray(&rays.directions),
-        "view" => per_ray(&rays.views),
-        "near" => Buffer::filled(Type::new(DType::F32, shape.clone()), f64::from(images.near)),
-        "far" => Buffer::filled(Type::new(DType::F32, shape.clone()), f64::from(images.far)),
-        _ => Buffer::zeros(Type::new(DType::F32, shape.clone())),
-    }
-}
-
-impl Scene {
-    fn open(name: &str, call: &Call, folder: Option<&Path>, generated: &Path, seed: u64) -> Result<Scene, SourceError> {
-        if call.kind != "PosedImages" {
-            let help = crate::names::suggestion(&call.kind, ["PosedImages"]);
-            return Err(SourceError::Unknown(format!(
-                "data source `{name}`: there is no kind `{}`: {help}",
-                call.kind
-            )));
+    /// How much a batch holds.
+    pub fn amount(&self) -> Amount {
+        let mut amount = Amount::default();
+        for part in &self.parts {
+            match part {
+                Part::Rays(feed) => amount.rays = amount.rays.max(feed.rays() as u64),
+                Part::Pictures(feed) => amount.pictures = amount.pictures.max(feed.pictures() as u64),
+            }
         }
-        let mut options = Options::new(call, &BTreeMap::new());
-        let own_folder = options.path("folder")?;
-        let default = options.call("default")?;
-        let load_options = load_options(&mut options)?;
-        let ray_options = ray_options(&mut options, seed)?;
-        options.finish()?;
-        let folder = match (folder, own_folder, default) {
-            (Some(folder), ..) => folder.to_owned(),
-            (None, Some(folder), _) => folder,
-            (None, None, Some(default)) => generate(name, &default, generated)?,
-            (None, None, None) => return Err(SourceError::NoData(name.to_owned())),
-        };
-        let images = Arc::new(load(&folder, &load_options)?);
-        let batches = RayBatches::new(images.clone(), ray_options)?;
-        Ok(Scene { images, folder, batches })
-    }
-}
-
-fn load_options(options: &mut Options) -> Result<LoadOptions, OptionError> {
-    let standard = LoadOptions::default();
-    let layouts = [
-        ("blender", Layout::Blender),
-        ("linemod", Layout::Linemod),
-        ("transforms", Layout::Transforms),
-        ("colmap", Layout::Colmap),
-        ("llff", Layout::Llff),
-        ("deepvoxels", Layout::DeepVoxels),
-    ];
-    let backgrounds = [("white", Background::White), ("black", Background::Black), ("keep", Background::Keep)];
-    Ok(LoadOptions {
-        layout: options.choice("layout", &layouts)?,
-        downscale: options.number("downscale")?.unwrap_or(standard.downscale),
-        background: options.choice("background", &backgrounds)?,
-        test_skip: options.count("test_skip", 1)?.unwrap_or(standard.test_skip),
-        hold_out: options.count("hold_out", 0)?.unwrap_or(standard.hold_out),
-        near: options.number("near")?.map(|near| near as f32),
-        far: options.number("far")?.map(|far| far as f32),
-        ndc: options.switch("ndc")?,
-        spherify: options.switch("spherify")?.unwrap_or(standard.spherify),
-        bounds_factor: options.number("bounds_factor")?.unwrap_or(standard.bounds_factor),
-        recentre: options.switch("recentre")?.unwrap_or(standard.recentre),
-        shape: options.text("shape")?,
-    })
-}
-
-fn ray_options(options: &mut Options, seed: u64) -> Result<RayOptions, OptionError> {
-    let modes = [("all images", RayMode::AllImages), ("one image", RayMode::OneImage)];
-    let mode = options.choice("rays", &modes)?.unwrap_or_default();
-    let steps = options.count("precrop_steps", 0)?.unwrap_or(0);
-    let fraction = options.number("precrop_fraction")?.unwrap_or(0.5);
-    let precrop = (steps > 0).then_some(Precrop { steps: steps as u64, fraction });
-    Ok(RayOptions { mode, precrop, seed })
-}
-
-/// The folder of a generated data set, written unless it is there already.
-fn generate(name: &str, call: &Call, parent: &Path) -> Result<PathBuf, SourceError> {
-    if call.kind != "GeneratedHead" {
-        let help = crate::names::suggestion(&call.kind, ["GeneratedHead"]);
-        return Err(SourceError::Unknown(format!("data source `{name}`: there is no kind `{}`: {help}", call.kind)));
-    }
-    let mut options = Options::new(call, &BTreeMap::new());
-    let standard = HeadOptions::default();
-    let head = HeadOptions {
-        resolution: options.count("resolution", 8)?.unwrap_or(standard.resolution),
-        train: options.count("train", 1)?.unwrap_or(standard.train),
-        val: options.count("val", 0)?.unwrap_or(standard.val),
-        test: options.count("test", 0)?.unwrap_or(standard.test),
-        seed: options.count("seed", 0)?.unwrap_or(standard.seed as usize) as u64,
-    };
-    options.finish()?;
-    let folder =
-        parent.join(format!("head-{}-{}-{}-{}-{}", head.resolution, head.train, head.val, head.test, head.seed));
-    generate_head(&folder, &head)?;
-    Ok(folder)
-}
-
-/// Writes the generated head into `folder`, unless it is there already. The folder appears whole or not at all.
-///
-/// # Errors
-/// The folder cannot be written.
-pub fn generate_head(folder: &Path, options: &HeadOptions) -> Result<(), DataError> {
-    if folder.join("transforms_train.json").is_file() {
-        return Ok(());
-    }
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    std::fs::create_dir_all(parent).map_err(DataError::io(parent))?;
-    let partial = tempfile::Builder::new().prefix(".head").tempdir_in(parent).map_err(DataError::io(parent))?;
-    tracing::info!("generating {} views of a head in {}", options.train + options.val + options.test, folder.display());
-    scene::generate_head(partial.path(), options)?;
-    let partial = partial.keep();
-    match std::fs::rename(&partial, folder) {
-        Ok(()) => Ok(()),
-        // Another process was faster.
-        Err(_) if folder.join("transforms_train.json").is_file() => {
-            std::fs::remove_dir_all(&partial).map_err(DataError::io(&partial))
-        }
-        Err(error) => Err(DataError::io(folder)(error)),
+        amount
     }
 }

@@ -1,5 +1,7 @@
 //! `visage data`: data sets and checkpoints as files.
 
+mod batch;
+
 use super::{
     failure::{Because, Code, Diagnosed, Failure, Outcome},
     print,
@@ -10,8 +12,8 @@ use crate::{
     checkpoint::Checkpoint,
     data::{DataError, Distortion, Frame, LoadOptions, PosedImages, Split, load},
     media::Background,
-    scene::HeadOptions,
-    sources::generate_head,
+    scene::{HeadOptions, HeadsOptions},
+    sources::{generate_head, generate_heads},
 };
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -25,6 +27,8 @@ use std::{
 #[command(after_help = "\
 Examples:
   visage data generate head scenes/head                 the scene that comes with visage
+  visage data generate heads portraits                  faces that come with visage
+  visage data batch portraits.ron faces                 what training sees of a folder of pictures
   visage data inspect scenes/fox                        layout, views, depths
   visage data inspect model.pth                         names and shapes
   visage data convert model.pth model.safetensors       official weights, safely
@@ -39,6 +43,8 @@ pub struct Arguments {
 enum Action {
     /// Make a data set
     Generate(Generate),
+    /// See a batch of pictures as training does, with each degradation
+    Batch(batch::Arguments),
     /// Say what is in a data set or a checkpoint
     Inspect(Inspect),
     /// Convert a checkpoint to .safetensors, or a data set to transforms_*.json
@@ -57,16 +63,19 @@ struct Generate {
     /// Width and height of pictures
     #[arg(long, default_value_t = HeadOptions::default().resolution)]
     resolution: usize,
-    /// Views to learn from
+    /// How many heads, of `heads`
+    #[arg(long, default_value_t = HeadsOptions::default().count)]
+    count: usize,
+    /// Views to learn from, of `head`
     #[arg(long, default_value_t = HeadOptions::default().train)]
     train: usize,
-    /// Views to look at while training
+    /// Views to look at while training, of `head`
     #[arg(long, default_value_t = HeadOptions::default().val)]
     val: usize,
-    /// Views held out
+    /// Views held out, of `head`
     #[arg(long, default_value_t = HeadOptions::default().test)]
     test: usize,
-    /// Where cameras stand
+    /// Where cameras stand, and how heads differ
     #[arg(long, default_value_t = HeadOptions::default().seed)]
     seed: u64,
 }
@@ -75,6 +84,8 @@ struct Generate {
 enum Generated {
     /// A head, seen from all sides
     Head,
+    /// Portraits of different heads
+    Heads,
 }
 
 #[derive(Debug, Args)]
@@ -109,12 +120,20 @@ struct Fetch {
 pub fn data(arguments: &Arguments) -> Outcome {
     match &arguments.action {
         Action::Generate(generate) => {
-            let Generated::Head = generate.what;
-            let Generate { resolution, train, val, test, seed, .. } = *generate;
-            let options = HeadOptions { resolution, train, val, test, seed };
-            generate_head(&generate.folder, &options).diagnosed()?;
-            inspect_folder(&generate.folder, false)
+            let Generate { what, ref folder, resolution, count, train, val, test, seed } = *generate;
+            match what {
+                Generated::Head => {
+                    generate_head(folder, &HeadOptions { resolution, train, val, test, seed }).diagnosed()?;
+                    inspect_folder(folder, false)
+                }
+                Generated::Heads => {
+                    generate_heads(folder, &HeadsOptions { resolution, count, seed }).diagnosed()?;
+                    print(&format!("{count} portraits in {}\n", folder.display()));
+                    Ok(())
+                }
+            }
         }
+        Action::Batch(arguments) => batch::batch(arguments),
         Action::Inspect(inspect) if inspect.path.is_dir() => inspect_folder(&inspect.path, inspect.json),
         Action::Inspect(inspect) => inspect_checkpoint(&inspect.path, inspect.json),
         Action::Convert(convert) if convert.from.is_dir() => convert_folder(convert),

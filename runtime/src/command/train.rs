@@ -233,8 +233,8 @@ fn go(
     interrupt::listen();
     let sources =
         Sources::open(system, &description.data, &folder.root().join("data"), description.seed).diagnosed()?;
-    for (name, scene) in sources.scenes() {
-        tracing::info!("{name}: {} pictures from {}", scene.images.frames.len(), scene.folder.display());
+    for (name, source) in sources.iter() {
+        tracing::info!("{name}: {}", source.describe());
     }
     let options = SessionOptions {
         rounds: description.rounds,

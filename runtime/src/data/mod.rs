@@ -1,7 +1,9 @@
-//! Pictures with known cameras, and the rays that training draws from them.
+//! What training learns from: pictures with known cameras and the rays through their pixels, and folders of
+//! pictures without cameras.
 //!
 //! [`load`] reads a folder of any of the usual layouts into [`PosedImages`]; [`RayBatches`] draws
-//! batches of rays from them, each a function of the seed and the step alone.
+//! batches of rays from them, each a function of the seed and the step alone. [`Pictures`] are read from any
+//! folder; [`PictureBatches`] draws samples of them, with worse versions made by a [`Degradation`].
 //!
 //! ```no_run
 //! use visage_runtime::data::{LoadOptions, RayBatches, RayOptions, Split, load};
@@ -18,11 +20,16 @@ mod camera;
 mod colmap;
 mod colmap_files;
 mod deepvoxels;
+mod degradation;
+mod draws;
 mod error;
 mod llff;
 mod normalise;
 mod npy;
+mod picture_batches;
+mod pictures;
 mod posed;
+mod shuffle;
 mod transforms;
 
 #[cfg(test)]
@@ -30,5 +37,9 @@ mod tests;
 
 pub use batches::{Precrop, RayBatch, RayBatches, RayMode, RayOptions};
 pub use camera::{Distortion, Intrinsics, Ray, Rays, normalised_device_ray};
+pub use degradation::{Blur, Degradation, Jitter, Strokes};
+pub(crate) use draws::Draws;
 pub use error::DataError;
+pub use picture_batches::{PictureBatches, Sample};
+pub use pictures::{Crop, PictureOptions, Pictures};
 pub use posed::{Frame, Layout, LoadOptions, PathKind, PixelCentre, PosedImages, Split, StoredPicture, load};

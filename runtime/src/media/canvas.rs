@@ -1,5 +1,7 @@
 //! Anti-aliased lines, filled boxes and text on a picture.
 
+use std::ops::Range;
+
 use super::{Picture, font};
 
 /// Where a text's given point lies within it.
@@ -20,28 +22,19 @@ pub fn polyline(picture: &mut Picture, points: &[[f32; 2]], thickness: f32, colo
 fn strokes(picture: &mut Picture, lines: &[&[[f32; 2]]], thickness: f32, colour: [f32; 3], opacity: f32) {
     let radius = thickness / 2.0;
     let margin = radius + 1.0;
-    let all = || lines.iter().flat_map(|l| l.iter());
-    let low = |k: usize| all().map(|p| p[k]).fold(f32::INFINITY, f32::min) - margin;
-    let high = |k: usize| all().map(|p| p[k]).fold(f32::NEG_INFINITY, f32::max) + margin;
-    let clip = |v: f32, size: usize| v.clamp(0.0, size as f32) as usize;
-    let (x0, x1) = (clip(low(0), picture.width), clip(high(0).ceil(), picture.width));
-    let (y0, y1) = (clip(low(1), picture.height), clip(high(1).ceil(), picture.height));
-    if x1 <= x0 || y1 <= y0 {
+    let all: Vec<[f32; 2]> = lines.iter().flat_map(|l| l.iter().copied()).collect();
+    let (columns, rows) = around(picture, &all, margin);
+    if columns.is_empty() || rows.is_empty() {
         return;
     }
-    let width = x1 - x0;
-    let mut mask = vec![0.0f32; width * (y1 - y0)];
+    let ((x0, y0), width) = ((columns.start, rows.start), columns.len());
+    let mut mask = vec![0.0f32; width * rows.len()];
     for line in lines {
-        // A single point is a dot.
-        let dot = line.first().filter(|_| line.len() == 1).map(|p| [*p, *p]);
-        for [a, b] in line.windows(2).map(|w| [w[0], w[1]]).chain(dot) {
-            let left = clip(a[0].min(b[0]) - margin, picture.width).max(x0);
-            let right = clip((a[0].max(b[0]) + margin).ceil(), picture.width).min(x1);
-            let top = clip(a[1].min(b[1]) - margin, picture.height).max(y0);
-            let bottom = clip((a[1].max(b[1]) + margin).ceil(), picture.height).min(y1);
-            for y in top..bottom {
-                for x in left..right {
-                    let covered = radius + 0.5 - distance([x as f32 + 0.5, y as f32 + 0.5], a, b);
+        for [a, b] in segments(line) {
+            let (columns, rows) = around(picture, &[a, b], margin);
+            for y in rows {
+                for x in columns.clone() {
+                    let covered = radius + 0.5 - distance(middle(x, y), a, b);
                     let cell = &mut mask[(y - y0) * width + x - x0];
                     *cell = cell.max(covered.clamp(0.0, 1.0) * thickness.min(1.0));
                 }
@@ -51,6 +44,41 @@ fn strokes(picture: &mut Picture, lines: &[&[[f32; 2]]], thickness: f32, colour:
     for (i, covered) in mask.iter().enumerate().filter(|(_, m)| **m > 0.0) {
         blend(picture.pixel_mut(x0 + i % width, y0 + i / width), colour, covered * opacity);
     }
+}
+
+/// Draws a polyline with round ends and joints without smoothing: a pixel whose middle is no farther than
+/// half the `thickness` from the line has exactly the colour, every other stays as it is.
+pub fn solid_polyline(picture: &mut Picture, points: &[[f32; 2]], thickness: f32, colour: [f32; 3]) {
+    let radius = thickness / 2.0;
+    for [a, b] in segments(points) {
+        let (columns, rows) = around(picture, &[a, b], radius);
+        for y in rows {
+            for x in columns.clone().filter(|x| distance(middle(*x, y), a, b) <= radius) {
+                picture.pixel_mut(x, y)[..3].copy_from_slice(&colour);
+            }
+        }
+    }
+}
+
+/// The pieces of a polyline; a single point is a dot.
+fn segments(line: &[[f32; 2]]) -> impl Iterator<Item = [[f32; 2]; 2]> {
+    let dot = line.first().filter(|_| line.len() == 1).map(|p| [*p, *p]);
+    line.windows(2).map(|w| [w[0], w[1]]).chain(dot)
+}
+
+/// Columns and rows of the pixels within `margin` of the box round some points.
+fn around(picture: &Picture, points: &[[f32; 2]], margin: f32) -> (Range<usize>, Range<usize>) {
+    let along = |k: usize, size: usize| {
+        let low = points.iter().map(|p| p[k]).fold(f32::INFINITY, f32::min) - margin;
+        let high = points.iter().map(|p| p[k]).fold(f32::NEG_INFINITY, f32::max) + margin;
+        let clip = |v: f32| v.clamp(0.0, size as f32) as usize;
+        clip(low)..clip(high.ceil())
+    };
+    (along(0, picture.width), along(1, picture.height))
+}
+
+fn middle(x: usize, y: usize) -> [f32; 2] {
+    [x as f32 + 0.5, y as f32 + 0.5]
 }
 
 /// Fills the box between two corners (pixels, may be fractional).

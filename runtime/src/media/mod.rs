@@ -18,11 +18,13 @@ mod colour;
 mod font;
 mod picture;
 mod plot;
+mod resample;
 mod sheet;
 mod video;
 
+pub use canvas::solid_polyline;
 pub use colour::{depth_picture, scalar_picture, turbo};
-pub use picture::{Background, Picture, to_byte};
+pub use picture::{Background, Picture, nearest_byte, to_byte};
 pub use plot::{Axis, LinePlot, Series};
 pub use sheet::sheet;
 pub use video::{Mp4Writer, write_gif, write_mp4};

@@ -39,6 +39,11 @@ pub fn to_byte(value: f32) -> u8 {
     (value.clamp(0.0, 1.0) * 255.0) as u8
 }
 
+/// The byte nearest to `255 · clip(x, 0, 1)`.
+pub fn nearest_byte(value: f32) -> u8 {
+    (value.clamp(0.0, 1.0) * 255.0).round() as u8
+}
+
 impl Picture {
     /// A black (and transparent) picture.
     pub fn new(width: usize, height: usize, channels: usize) -> Picture {
@@ -113,7 +118,7 @@ impl Picture {
     }
 
     /// From a decoded image, as [`Picture::load`] describes.
-    fn from_image(image: &DynamicImage) -> Picture {
+    pub(crate) fn from_image(image: &DynamicImage) -> Picture {
         let (width, height) = (image.width() as usize, image.height() as usize);
         let channels = if image.color().has_alpha() { 4 } else { 3 };
         let wide = matches!(
@@ -198,6 +203,11 @@ impl Picture {
         let values =
             self.values.chunks_exact(4).flat_map(|p| [0, 1, 2].map(|c| p[c] * p[3] + behind * (1.0 - p[3]))).collect();
         Picture { channels: 3, values, ..*self }
+    }
+
+    /// The picture with left and right exchanged.
+    pub fn mirrored(&self) -> Picture {
+        Picture::from_fn(self.width, self.height, self.channels, |x, y, c| self.pixel(self.width - 1 - x, y)[c])
     }
 
     /// Resamples to another size: every new pixel is the mean of the old ones that it covers,

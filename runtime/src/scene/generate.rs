@@ -6,7 +6,8 @@ use glam::DVec3;
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::render::Renderer;
+use super::head::Head;
+use super::render::{Renderer, lights};
 use crate::data::{DataError, Intrinsics};
 use crate::geometry::Pose;
 use crate::media::Picture;
@@ -40,7 +41,7 @@ impl Default for HeadOptions {
 /// One picture of the head, RGB and straight alpha: pixel (i, j) is centred on (i, j) of the image
 /// plane. The face looks towards −y, up is +z.
 pub fn head_picture(camera: &Intrinsics, pose: &Pose) -> Picture {
-    Renderer::new().picture(camera, pose)
+    Renderer::new(Head::default(), lights()).picture(camera, pose)
 }
 
 /// Writes `transforms_{train,val,test}.json` and a folder of PNG pictures for each into `folder`,
@@ -58,7 +59,7 @@ pub fn generate_head(folder: &Path, options: &HeadOptions) -> Result<(), DataErr
             options.train, options.resolution
         )));
     }
-    let renderer = Renderer::new();
+    let renderer = Renderer::new(Head::default(), lights());
     let camera = Intrinsics::from_angle(options.resolution, options.resolution, CAMERA_ANGLE_X);
     let splits = [("train", options.train), ("val", options.val), ("test", options.test)];
     for (index, (name, count)) in splits.into_iter().enumerate() {

@@ -3,7 +3,7 @@
 use glam::{Vec3, Vec4};
 use rayon::prelude::*;
 
-use super::head::{self, Material};
+use super::head::{Head, Material};
 use crate::data::Intrinsics;
 use crate::geometry::Pose;
 use crate::media::Picture;
@@ -17,6 +17,8 @@ const POINTS: usize = 112;
 /// The head with its distances sampled on a grid. The grid leads rays to the surface and gives the
 /// soft shading; the surface itself comes from the exact distances.
 pub struct Renderer {
+    head: Head,
+    lights: [Light; 3],
     grid: Vec<f32>,
     /// The length of a cell's diagonal: how wrong an interpolated distance can be.
     slack: f32,
@@ -31,14 +33,19 @@ fn cell() -> Vec3 {
     (HIGH - LOW) / (POINTS - 1) as f32
 }
 
-struct Light {
-    towards: Vec3,
-    colour: Vec3,
-    shadow: bool,
+/// A lamp far away.
+#[derive(Clone, Copy, Debug)]
+pub struct Light {
+    /// Of unit length, in the head's coordinates.
+    pub towards: Vec3,
+    /// In linear light.
+    pub colour: Vec3,
+    /// Whether the head shades itself from it.
+    pub shadow: bool,
 }
 
 /// A warm key from the upper left, a cool fill from the right, a rim from behind.
-fn lights() -> [Light; 3] {
+pub fn lights() -> [Light; 3] {
     let light = |x, y, z, colour, shadow| Light { towards: Vec3::new(x, y, z).normalize(), colour, shadow };
     [
         light(-0.55, 0.75, 0.9, Vec3::new(1.02, 0.97, 0.90), true),
@@ -48,16 +55,17 @@ fn lights() -> [Light; 3] {
 }
 
 impl Renderer {
-    pub fn new() -> Renderer {
+    /// A head in some light.
+    pub fn new(head: Head, lights: [Light; 3]) -> Renderer {
         let cell = cell();
         let grid = (0..POINTS * POINTS * POINTS)
             .into_par_iter()
             .map(|i| {
                 let at = [i / (POINTS * POINTS), i / POINTS % POINTS, i % POINTS];
-                head::parts(LOW + cell * Vec3::from(at.map(|v| v as f32))).distance()
+                head.parts(LOW + cell * Vec3::from(at.map(|v| v as f32))).distance()
             })
             .collect();
-        Renderer { grid, slack: cell.length() }
+        Renderer { head, lights, grid, slack: cell.length() }
     }
 
     /// The distance between the grid's points, trilinear; outside the box, that of the nearest point of
@@ -94,7 +102,7 @@ impl Renderer {
                 t += coarse.min(0.4) - 0.6 * self.slack;
                 continue;
             }
-            let exact = head::parts(p).distance();
+            let exact = self.head.parts(p).distance();
             if exact < accuracy {
                 return Some(p);
             }
@@ -103,14 +111,14 @@ impl Renderer {
         None
     }
 
-    fn normal(p: Vec3, width: f32) -> Vec3 {
+    fn normal(&self, p: Vec3, width: f32) -> Vec3 {
         let corners = [
             Vec3::new(1.0, -1.0, -1.0),
             Vec3::new(-1.0, -1.0, 1.0),
             Vec3::new(-1.0, 1.0, -1.0),
             Vec3::new(1.0, 1.0, 1.0),
         ];
-        corners.iter().map(|c| *c * head::parts(p + *c * width).distance()).sum::<Vec3>().normalize_or(Vec3::Y)
+        corners.iter().map(|c| *c * self.head.parts(p + *c * width).distance()).sum::<Vec3>().normalize_or(Vec3::Y)
     }
 
     /// How open the surroundings are, from the coarse distances along the normal.
@@ -140,14 +148,14 @@ impl Renderer {
 
     /// The colour in sRGB of a point seen along `direction`.
     fn shade(&self, p: Vec3, direction: Vec3, pixel: f32) -> Vec3 {
-        let material = head::parts(p).material();
-        let surface = head::surface(p, material);
-        let normal = Renderer::normal(p, (0.5 * pixel).max(1e-3));
+        let material = self.head.parts(p).material();
+        let surface = self.head.surface(p, material);
+        let normal = self.normal(p, (0.5 * pixel).max(1e-3));
         let open = self.openness(p, normal);
         let sky = 0.5 + 0.5 * normal.y;
         let ambient = Vec3::new(0.30, 0.26, 0.24).lerp(Vec3::new(0.46, 0.49, 0.54), sky) * open;
         let mut light = surface.colour * ambient;
-        for lamp in lights() {
+        for lamp in &self.lights {
             let facing = normal.dot(lamp.towards);
             let seen = if lamp.shadow && facing > -0.3 {
                 self.unshadowed(p + normal * 0.02, lamp.towards)

@@ -1,6 +1,6 @@
 //! What training shows of itself: a bar on a terminal, a line now and then elsewhere.
 
-use crate::console;
+use crate::{console, sources::Amount};
 use indicatif::{HumanCount, HumanDuration, ProgressBar};
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub struct Progress {
     first: u64,
     started: Instant,
     told: Instant,
-    rays: u64,
+    amount: Amount,
     /// Smoothed figures by name, with the sum of the weights so far.
     figures: Vec<(String, f64, f64)>,
 }
@@ -31,12 +31,21 @@ impl Progress {
         bar.set_position(round);
         let now = Instant::now();
         let draws = console::draws_bars();
-        Progress { bar, draws, rounds, first: round, started: now, told: now, rays: 0, figures: Vec::new() }
+        Progress {
+            bar,
+            draws,
+            rounds,
+            first: round,
+            started: now,
+            told: now,
+            amount: Amount::default(),
+            figures: Vec::new(),
+        }
     }
 
-    /// A round is done: what it measured, and the rays (or other elements) it learnt from.
-    pub fn round<'a>(&mut self, done: u64, rays: u64, figures: impl IntoIterator<Item = (&'a str, f64)>) {
-        self.rays += rays;
+    /// A round is done: what it measured, and how much it learnt from.
+    pub fn round<'a>(&mut self, done: u64, amount: Amount, figures: impl IntoIterator<Item = (&'a str, f64)>) {
+        self.amount.add(amount, 1);
         for (name, value) in figures {
             match self.figures.iter_mut().find(|(known, ..)| known == name) {
                 Some((_, mean, weight)) => {
@@ -61,8 +70,12 @@ impl Progress {
         let mut parts: Vec<String> =
             self.figures.iter().map(|(name, value, _)| format!("{name} {}", figure(*value))).collect();
         let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
-        if self.rays > 0 {
-            parts.push(format!("{} rays/s", HumanCount((self.rays as f64 / seconds) as u64)));
+        for (count, of) in [(self.amount.rays, "rays"), (self.amount.pictures, "pictures")] {
+            if count > 0 {
+                let rate = count as f64 / seconds;
+                let rate = if rate < 100.0 { format!("{rate:.1}") } else { HumanCount(rate as u64).to_string() };
+                parts.push(format!("{rate} {of}/s"));
+            }
         }
         let done_here = done.saturating_sub(self.first);
         if done_here > 0 && done < self.rounds {

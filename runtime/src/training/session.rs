@@ -9,7 +9,7 @@ use super::{
     folder::{FolderError, RunFolder},
     initial, interrupt,
     measurements::Measurements,
-    prefetch::Prefetch,
+    prefetch::{Prefetch, workers},
     progress::Progress,
     step::Step,
 };
@@ -17,7 +17,7 @@ use crate::{
     buffer::{Buffer, State},
     data::DataError,
     executor::ExecuteOptions,
-    sources::Sources,
+    sources::{Amount, Sources},
     tasks::{Context, Results, TaskError, drive},
 };
 use image::ImageEncoder;
@@ -167,7 +167,7 @@ impl<'a> Session<'a> {
         let (mut saved, mut drawn) = (Instant::now(), Instant::now());
         while self.round < self.options.rounds {
             let started = Instant::now();
-            let (measured, rays) = match self.advance(&mut batches) {
+            let (measured, amount) = match self.advance(&mut batches) {
                 Err(TrainError::NotFinite { step, what, .. }) => {
                     drop(batches);
                     return Err(self.diagnosed(step, what));
@@ -175,7 +175,7 @@ impl<'a> Session<'a> {
                 result => result?,
             };
             let seconds = started.elapsed().as_secs_f64();
-            progress.round(self.round, rays, shown(&measured));
+            progress.round(self.round, amount, shown(&measured));
             let mut row: Vec<(String, f64)> = measured;
             row.push(("seconds".into(), seconds));
             if self.options.reports {
@@ -208,15 +208,15 @@ impl<'a> Session<'a> {
         Ok(Ending::Finished)
     }
 
-    /// The batches of every step from this round on, each prepared on a thread of its own.
+    /// The batches of every step from this round on, prepared on threads of their own.
     fn prefetch(&self) -> Vec<Prefetch> {
         let steps = self.steps.iter();
-        steps.map(|step| Prefetch::start(step.feed.clone(), step.first_batch(self.round)..)).collect()
+        steps.map(|step| Prefetch::start(&step.feed, step.first_batch(self.round).., workers())).collect()
     }
 
-    /// One round: what was measured, by step and name, and how many rays were learnt from.
-    fn advance(&mut self, batches: &mut [Prefetch]) -> Result<(Vec<(String, f64)>, u64), TrainError> {
-        let (round, kept, mut rays) = (self.round, self.kept, 0);
+    /// One round: what was measured, by step and name, and how much was learnt from.
+    fn advance(&mut self, batches: &mut [Prefetch]) -> Result<(Vec<(String, f64)>, Amount), TrainError> {
+        let (round, kept, mut amount) = (self.round, self.kept, Amount::default());
         let mut measured = Vec::new();
         for (step, batches) in self.steps.iter_mut().zip(batches) {
             if !step.runs_in(round) {
@@ -238,10 +238,10 @@ impl<'a> Session<'a> {
                 }
                 measured.push((format!("{}.{name}", step.name), sum / count));
             }
-            rays += step.feed.rays() as u64 * step.batches();
+            amount.add(step.feed.amount(), step.batches());
         }
         self.round += 1;
-        Ok((measured, rays))
+        Ok((measured, amount))
     }
 
     /// Trains again from the latest checkpoint, watching every value, to find where the first one

@@ -1,0 +1,97 @@
+//! `visage data batch`: a batch of pictures as training would see it, as one picture.
+
+use super::super::{
+    arguments::SpecArguments,
+    failure::{Diagnosed, Failure, Outcome},
+    print,
+    source::Source as SpecSource,
+    table::Table,
+    train::DataFolder,
+};
+use crate::{
+    media::{Picture, sheet},
+    sources::{PictureSource, Source},
+};
+use std::{path::PathBuf, time::Instant};
+
+/// See a batch of pictures: each picture, and below it what each degradation makes of it.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    spec: SpecArguments,
+
+    /// The data source, by its name in the spec
+    source: String,
+
+    /// Folder of pictures, instead of the spec's
+    #[arg(long, value_name = "[SOURCE=]DIR")]
+    data: Option<DataFolder>,
+
+    /// The number of the batch
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    number: u64,
+
+    /// Pictures in a batch
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    count: u16,
+
+    /// Where the sheet goes: a .png or .jpg file
+    #[arg(long, value_name = "FILE", default_value = "batch.png")]
+    out: PathBuf,
+
+    /// Seed of the order and of everything drawn, as of `visage train`
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// Runs the command.
+pub fn batch(arguments: &Arguments) -> Outcome {
+    let system = SpecSource::open(&arguments.spec)?.system()?;
+    let name = arguments.source.as_str();
+    let Some(call) = system.data.get(name) else {
+        let help = crate::names::suggestion(name, system.data.keys().map(String::as_str));
+        return Err(Failure::usage(format!("the spec has no data source `{name}`: {help}")));
+    };
+    if let Some(folder) = arguments.data.as_ref().filter(|folder| !folder.source.is_empty() && folder.source != name) {
+        return Err(Failure::usage(format!("`--data` is for `{}`, and the batch is of `{name}`", folder.source)));
+    }
+    let folder = arguments.data.as_ref().map(|folder| folder.path.as_path());
+    let opened = Source::open(name, call, folder, &PathBuf::from("runs/data"), arguments.seed).diagnosed()?;
+    let described = opened.describe();
+    let Source::Pictures(source) = opened else {
+        return Err(Failure::usage(format!("`{name}` is {}(…), and batches of Pictures(…) can be seen", call.kind)));
+    };
+    let (cells, times) = cells(&source, arguments.number, usize::from(arguments.count));
+    let shown: Vec<(&Picture, &str)> = cells.iter().map(|(picture, caption)| (picture, caption.as_str())).collect();
+    sheet(&shown, usize::from(arguments.count)).save(&arguments.out)?;
+    let mut table = Table::new(&["field", ">ms a picture"]);
+    for (field, seconds) in times {
+        table.row([field, format!("{:.1}", seconds * 1e3 / f64::from(arguments.count))]);
+    }
+    print(&format!("{name}: {described}\n\n{table}\n{}\n", arguments.out.display()));
+    Ok(())
+}
+
+/// The pictures of a batch, field by field, each with what it is; and the seconds that each field took.
+fn cells(source: &PictureSource, number: u64, count: usize) -> (Vec<(Picture, String)>, Vec<(String, f64)>) {
+    let batches = &source.batches;
+    let samples: Vec<_> = (0..count as u64).map(|place| batches.sample(number * count as u64 + place)).collect();
+    let (mut cells, mut times) = (Vec::new(), Vec::new());
+    for field in source.picture_fields() {
+        let started = Instant::now();
+        for sample in &samples {
+            let (picture, caption) = match batches.degraded(sample, field) {
+                Some(worse) => (worse, field.to_owned()),
+                None => {
+                    let path = batches.pictures.path(sample.index);
+                    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+                    let flipped = if sample.flipped { " flipped" } else { "" };
+                    (sample.picture.clone(), format!("{} {stem}{flipped}", sample.index))
+                }
+            };
+            cells.push((picture, caption));
+        }
+        times.push((field.to_owned(), started.elapsed().as_secs_f64()));
+    }
+    (cells, times)
+}

@@ -166,9 +166,11 @@ impl<'s, 'p> Builder<'s, 'p> {
                 return self.sources.text(span.source)[span.start as usize..span.end as usize].to_owned();
             }
         };
-        match scope.axes.get(&Axis::new(name)) {
-            Some(axis) => axis.size_name.clone().unwrap_or_else(|| axis.size.to_string()),
-            None => name.clone(),
+        match (scope.statics.get(name), scope.axes.get(&Axis::new(name))) {
+            // An option of the module hides a size of that name.
+            (Some(option), _) => option.to_string(),
+            (None, Some(axis)) => axis.size_name.clone().unwrap_or_else(|| axis.size.to_string()),
+            (None, None) => name.clone(),
         }
     }
 

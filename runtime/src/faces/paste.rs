@@ -69,13 +69,12 @@ impl Window {
             let [x, y] = inwards.apply(pixel);
             (covered(x, face.width) * covered(y, face.height)) as f32
         });
-        let cut = eroded(&hard.collect::<Vec<_>>(), self.width, ((2.0 * upscale).round() as usize).max(1));
+        let cut = eroded(&hard.collect::<Vec<_>>(), self.width, upscale.round() as usize);
         let area: f64 = cut.iter().map(|value| f64::from(*value)).sum();
         let edge = area.sqrt() as usize / 20;
-        let core = eroded(&cut, self.width, (2 * edge).max(1));
-        let taps = 2 * edge + 1;
+        let core = eroded(&cut, self.width, edge);
         // The deviation that OpenCV gives a kernel of this size.
-        let kernel = gaussian(taps, 0.3 * (edge as f64 - 1.0) + 0.8);
+        let kernel = gaussian(2 * edge + 1, 0.3 * (edge as f64 - 1.0) + 0.8);
         let (width, height) = (self.width + 2 * edge, self.height + 2 * edge);
         let mut padded = vec![0.0; width * height];
         for (y, line) in core.chunks_exact(self.width).enumerate() {
@@ -86,32 +85,32 @@ impl Window {
     }
 }
 
-/// The least value in a square of `side` pixels around each one, of which half, rounded down, lie before it; zeros are
-/// around the picture.
-fn eroded(values: &[f32], width: usize, side: usize) -> Vec<f32> {
-    let across: Vec<f32> = values.chunks_exact(width).flat_map(|line| least(line, side)).collect();
+/// The least value up to `reach` pixels away in both directions, zeros being around the picture: what is there loses as many
+/// pixels on each side.
+fn eroded(values: &[f32], width: usize, reach: usize) -> Vec<f32> {
+    let across: Vec<f32> = values.chunks_exact(width).flat_map(|line| least(line, reach)).collect();
     let column = |x: usize| across.iter().skip(x).step_by(width).copied().collect::<Vec<_>>();
     let mut out = vec![0.0; values.len()];
     for x in 0..width {
-        for (y, value) in least(&column(x), side).into_iter().enumerate() {
+        for (y, value) in least(&column(x), reach).into_iter().enumerate() {
             out[y * width + x] = value;
         }
     }
     out
 }
 
-/// The least of `count` neighbours of each value: least ones of ever more neighbours, by doubling.
-fn least(line: &[f32], count: usize) -> Vec<f32> {
-    let before = count / 2;
-    let mut run: Vec<f32> = std::iter::repeat_n(0.0, before).chain(line.iter().copied()).collect();
-    run.resize(line.len() + count, 0.0);
-    let mut reached = 1;
-    while reached < count {
-        let step = reached.min(count - reached);
+/// The least of each value and its neighbours up to `reach` away: least ones of ever more neighbours, by doubling.
+fn least(line: &[f32], reach: usize) -> Vec<f32> {
+    let count = 2 * reach + 1;
+    let mut run: Vec<f32> = std::iter::repeat_n(0.0, reach).chain(line.iter().copied()).collect();
+    run.resize(line.len() + 2 * reach, 0.0);
+    let mut seen = 1;
+    while seen < count {
+        let step = seen.min(count - seen);
         for i in 0..run.len() - step {
             run[i] = run[i].min(run[i + step]);
         }
-        reached += step;
+        seen += step;
     }
     run.truncate(line.len());
     run
@@ -135,12 +134,12 @@ mod tests {
     #[test]
     fn a_face_that_is_not_changed_changes_nothing() {
         let original = photograph(220, 180);
-        for (angle, scale) in [(0.0, 1.0), (0.3, 0.7), (-1.2, 0.4), (2.9, 1.6)] {
+        for (angle, scale) in [(0.0, 1.0), (0.3, 0.7), (-1.2, 0.4), (2.9, 1.3)] {
             let turn = [scale * f64::cos(angle), scale * f64::sin(angle)];
             let centred = Similarity { turn, shift: [0.0; 2] };
-            let [x, y] = centred.apply([64.0, 64.0]);
-            let place = Similarity { shift: [110.0 - x, 90.0 - y], ..centred };
-            let face = warp(&original, &place, 128, 128, Border::Repeat);
+            let [x, y] = centred.apply([48.0, 48.0]);
+            let place = Similarity { shift: [110.3 - x, 90.4 - y], ..centred };
+            let face = warp(&original, &place, 96, 96, Border::Repeat);
             let mut again = original.clone();
             paste(&mut again, &face, None, &place, 1.0);
             let worst = again.values.iter().zip(&original.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
@@ -156,20 +155,20 @@ mod tests {
     fn the_mask_is_the_square_moved_inwards_and_blurred() {
         let mut onto = constant(260, 260, 3, 0.0);
         paste(&mut onto, &constant(200, 200, 3, 1.0), None, &Similarity::scaled(1.0, [30.0, 30.0]), 1.0);
-        let edge = 9; // A twentieth of 199, the side that is left.
+        let edge = 9; // A twentieth of 198, the side that is left.
         let inside = |x: isize| if (30..230).contains(&x) { 1.0 } else { 0.0 };
-        let eroded = |values: &dyn Fn(isize) -> f64, x: isize, half: isize| (x - half..x + half).map(values).fold(1.0, f64::min);
+        let eroded =
+            |values: &dyn Fn(isize) -> f64, x: isize, reach: isize| (x - reach..=x + reach).map(values).fold(1.0, f64::min);
         let core = |x: isize| eroded(&|x| eroded(&inside, x, 1), x, edge);
         let sigma = 0.3 * (edge as f64 - 1.0) + 0.8;
         let bell = |i: isize| (-(i * i) as f64 / (2.0 * sigma * sigma)).exp();
         let total: f64 = (-edge..=edge).map(bell).sum();
-        let line: Vec<f64> =
-            (0..260).map(|x| (-edge..=edge).map(|i| bell(i) / total * core(x + i)).sum()).collect();
+        let line: Vec<f64> = (0..260).map(|x| (-edge..=edge).map(|i| bell(i) / total * core(x + i)).sum()).collect();
         for (x, y) in (0..260).flat_map(|y| (0..260).map(move |x| (x, y))) {
             let (found, expected) = (f64::from(onto.pixel(x, y)[0]), line[x] * line[y]);
             assert!((found - expected).abs() < 1e-6, "{x} {y}: {found} is not {expected}");
         }
-        assert_eq!([line[30], line[130], line[229]], [0.0, 1.0, 0.0]);
+        assert!(line[30] == 0.0 && line[229] == 0.0 && (line[130] - 1.0).abs() < 1e-12);
     }
 
     /// Where the photograph ends there is no seam to hide.
@@ -177,7 +176,7 @@ mod tests {
     fn the_border_of_the_photograph_is_no_border_of_the_face() {
         let mut onto = constant(100, 100, 3, 0.0);
         paste(&mut onto, &constant(100, 100, 3, 1.0), None, &Similarity::scaled(1.0, [-40.0, 0.0]), 1.0);
-        assert_eq!(onto.pixel(0, 50), [1.0; 3]);
+        assert!((onto.pixel(0, 50)[0] - 1.0).abs() < 1e-6);
         assert_eq!(onto.pixel(59, 50), [0.0; 3]);
     }
 
@@ -204,13 +203,12 @@ mod tests {
     #[test]
     fn least_values_are_those_of_a_loop() {
         let line: Vec<f32> = (0..23).map(|i| ((i * 37 + 11) % 23) as f32).collect();
-        for count in 1..=30usize {
+        for reach in 0..=15isize {
             let value = |i: isize| usize::try_from(i).ok().and_then(|i| line.get(i)).copied().unwrap_or(0.0);
             let slow: Vec<f32> = (0..23)
-                .map(|i| i - (count / 2) as isize)
-                .map(|start| (start..start + count as isize).map(value).fold(f32::INFINITY, f32::min))
+                .map(|i: isize| (i - reach..=i + reach).map(value).fold(f32::INFINITY, f32::min))
                 .collect();
-            assert_eq!(least(&line, count), slow, "{count}");
+            assert_eq!(least(&line, reach.unsigned_abs()), slow, "{reach}");
         }
     }
 }

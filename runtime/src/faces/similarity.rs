@@ -136,8 +136,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_map_is_found_from_what_it_does(
-            angle in -3.2..3.2, scale in 0.02..20.0, shift in prop::array::uniform2(-2000.0..2000.0),
-            outlier in 0usize..5, off in prop::array::uniform2(-400.0..400.0),
+            angle in -3.2..3.2f64, scale in 0.02..20.0f64, shift in prop::array::uniform2(-2000.0..2000.0f64),
+            outlier in 0usize..5, off in prop::array::uniform2(-400.0..400.0f64),
         ) {
             let turn: [f64; 2] = [scale * f64::cos(angle), scale * f64::sin(angle)];
             let map = Similarity { turn, shift };
@@ -168,7 +168,11 @@ mod tests {
         let best = Similarity::fitted(&points(), &there).unwrap();
         for (k, step) in (0..4).flat_map(|k| [(k, -1e-4), (k, 1e-4)]) {
             let mut other = best;
-            if k < 2 { other.turn[k] += step } else { other.shift[k - 2] += step }
+            if k < 2 {
+                other.turn[k] += step
+            } else {
+                other.shift[k - 2] += step
+            }
             assert!(total(&other) > total(&best));
         }
     }

@@ -33,9 +33,9 @@ pub fn greyed(face: &Picture, original: &Picture) -> Picture {
         let [aim, spread] = moments(original.values.iter().skip(c).step_by(3).map(|value| f64::from(*value)));
         (aim, deviation(spread) / deviation(variance))
     });
-    let values = brightness.iter().flat_map(|value| {
-        tones.map(|(aim, gain)| (aim + gain * (f64::from(*value) - mean)).clamp(0.0, 1.0) as f32)
-    });
+    let values = brightness
+        .iter()
+        .flat_map(|value| tones.map(|(aim, gain)| (aim + gain * (f64::from(*value) - mean)).clamp(0.0, 1.0) as f32));
     Picture { values: values.collect(), ..*face }
 }
 
@@ -70,11 +70,16 @@ mod tests {
         let grey = greyed(&face, &original);
         assert!(is_grey(&grey));
         let channel = |picture: &Picture, c: usize| {
-            moments(picture.values.iter().skip(c).step_by(3).map(|value| f64::from(*value)).collect::<Vec<_>>().into_iter())
+            moments(
+                picture.values.iter().skip(c).step_by(3).map(|value| f64::from(*value)).collect::<Vec<_>>().into_iter(),
+            )
         };
         for c in 0..3 {
             let (found, expected) = (channel(&grey, c), channel(&original, c));
-            assert!((found[0] - expected[0]).abs() < 1e-5 && (found[1] - expected[1]).abs() < 1e-5, "{found:?} {expected:?}");
+            assert!(
+                (found[0] - expected[0]).abs() < 1e-5 && (found[1] - expected[1]).abs() < 1e-5,
+                "{found:?} {expected:?}"
+            );
         }
     }
 

@@ -21,8 +21,9 @@ mod plot;
 mod sheet;
 mod video;
 
+pub(crate) use canvas::polyline;
 pub use colour::{depth_picture, scalar_picture, turbo};
-pub use picture::{Background, Picture, to_byte};
+pub use picture::{Background, Picture, is_picture, pictures_in, to_byte};
 pub use plot::{Axis, LinePlot, Series};
 pub use sheet::sheet;
 pub use video::{Mp4Writer, write_gif, write_mp4};

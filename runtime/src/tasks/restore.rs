@@ -260,8 +260,9 @@ fn weighed<'n>(context: &Context<'_>, names: &'n [String], state: &State) -> Res
     }
     let wanted = names.iter().map(|name| {
         let parameters = &context.system.tasks[name].program.parameters;
-        let first = parameters.keys().next().map_or("", String::as_str);
-        format!("`{name}` needs {} tensors, such as `{first}`", parameters.len())
+        // The first in the order of the spec.
+        let first = context.system.parameters.keys().find(|parameter| parameters.contains_key(*parameter));
+        format!("`{name}` needs {} tensors, such as `{}`", parameters.len(), first.map_or("", String::as_str))
     });
     let wanted: Vec<String> = wanted.collect();
     let wanted = if wanted.is_empty() { "the task names no `detectors`".to_owned() } else { wanted.join("; ") };

@@ -166,11 +166,12 @@ impl<'s, 'p> Builder<'s, 'p> {
                 return self.sources.text(span.source)[span.start as usize..span.end as usize].to_owned();
             }
         };
-        match (scope.statics.get(name), scope.axes.get(&Axis::new(name))) {
-            // An option of the module hides a size of that name.
-            (Some(option), _) => option.to_string(),
-            (None, Some(axis)) => axis.size_name.clone().unwrap_or_else(|| axis.size.to_string()),
-            (None, None) => name.clone(),
+        if let Some(option) = scope.statics.get(name) {
+            return option.to_string();
+        }
+        match scope.axes.get(&Axis::new(name)) {
+            Some(axis) => axis.size_name.clone().unwrap_or_else(|| axis.size.to_string()),
+            None => name.clone(),
         }
     }
 
@@ -225,7 +226,7 @@ impl<'s, 'p> Builder<'s, 'p> {
         let mut rest = 0;
         while let Some(open) = text.value[rest..].find('{') {
             let open = rest + open;
-            let Some(length) = text.value[open..].find('}') else {
+            let Some(length) = closing(&text.value[open..]) else {
                 return self.fail(Problem::new(text.span(open, open + 1), "this brace is never closed"));
             };
             filled.push_str(&text.value[rest..open]);
@@ -417,6 +418,22 @@ impl<'s, 'p> Builder<'s, 'p> {
             _ => self.fail(unknown()),
         }
     }
+}
+
+/// Where the brace is closed that a text begins with.
+fn closing(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    for (at, letter) in text.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+    None
 }
 
 /// The prefix inside a layer; layers without a name of their own add nothing.

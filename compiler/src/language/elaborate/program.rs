@@ -6,7 +6,7 @@ use crate::{
     graph::{DType, Graph, NodeId, Op, ScalarOp, Type, TypeError},
     language::{
         diagnostics::{Problem, Span},
-        equation::{AxisDeclaration, Expression, ExpressionKind, Function, Statement, Unary},
+        equation::{AxisDeclaration, Expression, ExpressionKind, Function, Statement, Target, Unary},
         scalar::{self, Scalar},
         settings::Settings,
         spec::Spec,
@@ -15,6 +15,7 @@ use crate::{
 };
 use indexmap::IndexMap;
 use rustc_hash::{FxHashMap, FxHashSet};
+use std::collections::BTreeMap;
 
 /// How deeply calls and expressions may nest, all functions together.
 const DEEPEST: usize = 250;
@@ -34,6 +35,8 @@ pub(super) enum Value<'a> {
     Scalar(Scalar),
     Tensor(NodeId),
     Tuple(Vec<Value<'a>>),
+    /// Values by number.
+    Family(BTreeMap<i64, Value<'a>>),
     /// A network, and those that were reached into to get there, the outermost first.
     Network(&'a Network<'a>, Vec<&'a Instance<'a>>),
     /// An input that is not given here.
@@ -176,7 +179,7 @@ impl<'a> Elaborator<'a> {
     fn assign(
         &mut self,
         frame: &mut Frame<'a>,
-        targets: &'a [crate::language::document::Name],
+        targets: &'a [Target],
         value: Value<'a>,
         span: Span,
     ) {
@@ -185,7 +188,7 @@ impl<'a> Elaborator<'a> {
             ([target], Value::Tuple(values)) => {
                 let problem = Problem::new(span, format!("this has {} results, but there is one name", values.len()))
                     .label(format!("{} results", values.len()))
-                    .other(target.span, "for this name")
+                    .other(target.name.span, "for this name")
                     .help("write `(a, b) = …`");
                 self.problems.push(problem);
                 vec![Value::Broken]
@@ -205,9 +208,74 @@ impl<'a> Elaborator<'a> {
                 && self.graph.node(node).label.is_none()
             {
                 let space = if frame.label.is_empty() { "" } else { " " };
-                self.graph.set_label(node, format!("{}{space}{}", frame.label, target.text));
+                self.graph.set_label(node, format!("{}{space}{}", frame.label, target.name.text));
             }
-            frame.variables.insert(target.text.clone(), value);
+            self.give(frame, target, value);
+        }
+    }
+
+    /// Gives a value to a name, or to a member of the family that has this name.
+    fn give(&mut self, frame: &mut Frame<'a>, target: &'a Target, value: Value<'a>) {
+        let name = &target.name.text;
+        let Some(member) = &target.member else {
+            frame.variables.insert(name.clone(), value);
+            return;
+        };
+        let Ok(number) = self.integer(frame, member) else {
+            frame.variables.insert(name.clone(), Value::Broken);
+            return;
+        };
+        match frame.variables.get_mut(name) {
+            Some(Value::Family(members)) => {
+                members.insert(number, value);
+            }
+            Some(Value::Broken) => {}
+            None => {
+                frame.variables.insert(name.clone(), Value::Family(BTreeMap::from([(number, value)])));
+            }
+            Some(_) => self.problems.push(
+                Problem::new(target.name.span, format!("`{name}` is one value, which has no member {number}"))
+                    .help("a family of values has a name of its own, and all its members are numbered"),
+            ),
+        }
+    }
+
+    /// One network of a stack, or one member of a family.
+    fn numbered(
+        &mut self,
+        frame: &mut Frame<'a>,
+        base: &'a Expression,
+        number: &'a Expression,
+    ) -> Elaborated<Value<'a>> {
+        let stack = match self.expression(frame, base)? {
+            stack @ (Value::Network(Network::Stack(_), _) | Value::Family(_)) => stack,
+            Value::Network(..) => {
+                return self.fail(Problem::new(base.span, "this is a single network, not a stack"));
+            }
+            _ => {
+                return self.fail(
+                    Problem::new(number.span, "only stacks of networks and families of values are picked from by number")
+                        .help("to pick from a tensor, name the axis: `x[axis = 0]`"),
+                );
+            }
+        };
+        let i = self.integer(frame, number)?;
+        let (found, there_are) = match &stack {
+            Value::Family(members) => {
+                let known: Vec<String> = members.keys().map(i64::to_string).collect();
+                (members.get(&i).cloned(), format!("there is no member {i}: the family has {}", known.join(", ")))
+            }
+            Value::Network(Network::Stack(levels), enclosing) => {
+                let level = usize::try_from(i).ok().and_then(|i| levels.get(i));
+                let found = level.map(|network| Value::Network(network, enclosing.clone()));
+                (found, format!("there is no level {i}: the stack has {}, counted from 0", levels.len()))
+            }
+            _ => (None, String::new()),
+        };
+        match found {
+            Some(Value::Broken | Value::Withheld) => Err(Reported),
+            Some(value) => Ok(value),
+            None => self.fail(Problem::new(number.span, there_are)),
         }
     }
 
@@ -274,25 +342,7 @@ impl<'a> Elaborator<'a> {
                 }
             }
             ExpressionKind::Call(callee, arguments) => self.call(frame, callee, arguments, span),
-            ExpressionKind::Level(base, level) => {
-                let Value::Network(network, enclosing) = self.expression(frame, base)? else {
-                    return self.fail(
-                        Problem::new(level.span, "only stacks of networks are picked from by number")
-                            .help("to pick from a tensor, name the axis: `x[axis = 0]`"),
-                    );
-                };
-                let Network::Stack(levels) = network else {
-                    return self.fail(Problem::new(base.span, "this is a single network, not a stack"));
-                };
-                let i = self.integer(frame, level)?;
-                match usize::try_from(i).ok().and_then(|i| levels.get(i)) {
-                    Some(network) => Ok(Value::Network(network, enclosing)),
-                    None => {
-                        let message = format!("there is no level {i}: the stack has {}, counted from 0", levels.len());
-                        self.fail(Problem::new(level.span, message))
-                    }
-                }
-            }
+            ExpressionKind::Level(base, number) => self.numbered(frame, base, number),
             ExpressionKind::Layer(base, layer) => match self.expression(frame, base)? {
                 Value::Network(Network::One(instance), mut enclosing) => match instance.layers.get(&layer.text) {
                     Some(network) => {
@@ -430,6 +480,9 @@ impl<'a> Elaborator<'a> {
             }
             Value::Network(..) => {
                 self.fail(Problem::new(span, "this is a network, not a tensor").help("call it: `network(x)`"))
+            }
+            Value::Family(_) => {
+                self.fail(Problem::new(span, "this is a family of values").help("pick one by number: `family[0]`"))
             }
             Value::Withheld | Value::Broken => Err(Reported),
         }
@@ -598,7 +651,7 @@ fn assigned(statements: &[Statement]) -> Vec<&str> {
     statements
         .iter()
         .flat_map(|statement| match statement {
-            Statement::Assign { targets, .. } => targets.iter().map(|target| target.text.as_str()).collect(),
+            Statement::Assign { targets, .. } => targets.iter().map(|target| target.name.text.as_str()).collect(),
             Statement::For { body, .. } => assigned(body),
             Statement::If { then, otherwise, .. } => [assigned(then), assigned(otherwise)].concat(),
         })

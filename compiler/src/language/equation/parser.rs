@@ -367,12 +367,25 @@ impl<'a> Parser<'a> {
             return self.if_statement();
         }
         let targets = if self.eat("(") {
-            self.list(")", |parser| parser.name("a name"))?
+            self.list(")", |parser| parser.target("a name"))?
         } else {
-            vec![self.name("a statement")?]
+            vec![self.target("a statement")?]
         };
         self.want("=")?;
         Ok(Statement::Assign { targets, value: self.expression()? })
+    }
+
+    fn target(&mut self, what: &str) -> Parsed<Target> {
+        let name = self.name(what)?;
+        let member = if self.eat("[") { Some(self.number_in_brackets()?) } else { None };
+        Ok(Target { name, member })
+    }
+
+    /// An expression and the bracket that closes it.
+    fn number_in_brackets(&mut self) -> Parsed<Expression> {
+        let number = self.bracketed(Self::expression)?;
+        self.want("]")?;
+        Ok(number)
     }
 
     fn if_statement(&mut self) -> Parsed<Statement> {
@@ -512,12 +525,7 @@ impl<'a> Parser<'a> {
         if view {
             return Ok(ExpressionKind::View(Box::new(base), self.list("]", Self::view_item)?));
         }
-        let level = self.bracketed(Self::expression)?;
-        if !self.is("]") {
-            return self.expected("`]`");
-        }
-        self.next();
-        Ok(ExpressionKind::Level(Box::new(base), Box::new(level)))
+        Ok(ExpressionKind::Level(Box::new(base), Box::new(self.number_in_brackets()?)))
     }
 
     fn view_item(&mut self) -> Parsed<ViewItem> {

@@ -62,12 +62,20 @@ impl AxisDeclaration {
 /// A line of equations.
 #[derive(Clone, Debug)]
 pub(crate) enum Statement {
-    /// `y = …` or `(a, b) = …`
-    Assign { targets: Vec<Name>, value: Expression },
+    /// `y = …`, `(a, b) = …` or `y[i] = …`
+    Assign { targets: Vec<Target>, value: Expression },
     /// `for i in 0..depth { … }`
     For { variable: Name, from: Expression, to: Expression, body: Vec<Statement> },
     /// `if biased { … } else { … }`
     If { condition: Expression, then: Vec<Statement>, otherwise: Vec<Statement> },
+}
+
+/// What a statement gives a value to: a name, or a member of a family that has one.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub name: Name,
+    /// Which member.
+    pub member: Option<Expression>,
 }
 
 /// An expression with its place.
@@ -90,7 +98,7 @@ pub(crate) enum ExpressionKind {
     If(Box<[Expression; 3]>),
     /// `f(x, key, right = true)`
     Call(Box<Expression>, Vec<Argument>),
-    /// `levels[i]`: one network of a stack.
+    /// `levels[i]`: one network of a stack, or one member of a family.
     Level(Box<Expression>, Box<Expression>),
     /// `generator.mapping`: a layer of a network.
     Layer(Box<Expression>, Name),

@@ -112,7 +112,7 @@ fn candidates_of_retinaface_are_decoded_from_their_priors() {
     let number = |i: usize| ((i * 7919 + 13) % 201) as f32 / 100.0 - 1.0;
     let array = |width: usize, first: usize| {
         let values: Vec<f32> = (0..rows * columns * width).map(|i| number(i + first)).collect();
-        Array::from_slice([rows, columns, width], &values).unwrap()
+        Array::from_slice([1, rows, columns, width], &values).unwrap()
     };
     let heads = [("classes", 4, 0), ("boxes", 8, 1000), ("landmarks", 20, 2000)];
     let tensors = heads.map(|(name, width, first)| (name.to_owned(), array(width, first))).into_iter().collect();

@@ -157,8 +157,9 @@ mod tests {
         paste(&mut onto, &constant(200, 200, 3, 1.0), None, &Similarity::scaled(1.0, [30.0, 30.0]), 1.0);
         let edge = 9; // A twentieth of 198, the side that is left.
         let inside = |x: isize| if (30..230).contains(&x) { 1.0 } else { 0.0 };
-        let eroded =
-            |values: &dyn Fn(isize) -> f64, x: isize, reach: isize| (x - reach..=x + reach).map(values).fold(1.0, f64::min);
+        let eroded = |values: &dyn Fn(isize) -> f64, x: isize, reach: isize| {
+            (x - reach..=x + reach).map(values).fold(1.0, f64::min)
+        };
         let core = |x: isize| eroded(&|x| eroded(&inside, x, 1), x, edge);
         let sigma = 0.3 * (edge as f64 - 1.0) + 0.8;
         let bell = |i: isize| (-(i * i) as f64 / (2.0 * sigma * sigma)).exp();
@@ -205,9 +206,8 @@ mod tests {
         let line: Vec<f32> = (0..23).map(|i| ((i * 37 + 11) % 23) as f32).collect();
         for reach in 0..=15isize {
             let value = |i: isize| usize::try_from(i).ok().and_then(|i| line.get(i)).copied().unwrap_or(0.0);
-            let slow: Vec<f32> = (0..23)
-                .map(|i: isize| (i - reach..=i + reach).map(value).fold(f32::INFINITY, f32::min))
-                .collect();
+            let slow: Vec<f32> =
+                (0..23).map(|i: isize| (i - reach..=i + reach).map(value).fold(f32::INFINITY, f32::min)).collect();
             assert_eq!(least(&line, reach.unsigned_abs()), slow, "{reach}");
         }
     }

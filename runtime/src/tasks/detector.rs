@@ -1,6 +1,6 @@
 //! Faces found by a task of the spec: what its program is fed, and what is made of its candidates.
 
-use super::{Context, TaskError, go_on};
+use super::{Context, TaskError, go_on, one_picture};
 use crate::{
     buffer::{Buffer, State},
     executor::Executable,
@@ -12,7 +12,6 @@ use std::collections::BTreeSet;
 use visage_compiler::{
     language::{Overrides, ProgramKind},
     random::RandomKey,
-    system::Program,
 };
 
 /// What a picture that is looked at whole is filled up to: the coarsest cells of pyramids of features.
@@ -21,9 +20,9 @@ const COARSEST: usize = 32;
 /// The longest side in pixels at which a photograph is looked at: strips and panoramas are not enlarged without end.
 const LONGEST: f64 = 8192.0;
 
-/// A task with an input `picture` `[channel, y, x]` (RGB in 0..1) and the outputs `score` `[candidate]` (0..1),
-/// `box` `[candidate, corner]` (left, top, right, bottom) and `points` `[candidate, point, xy]` (four or five, as in
-/// [`Face::points`]), in fractions of the picture.
+/// A task with an input `picture` `[image, channel, y, x]` (RGB in 0..1) and the outputs `score` `[image, candidate]` (0..1),
+/// `box` `[image, candidate, corner]` (left, top, right, bottom) and `points` `[image, candidate, point, xy]` (four or five,
+/// as in [`Face::points`]), in fractions of the picture. A size by name of images becomes 1.
 ///
 /// Where rows and columns of the picture are two sizes by name, the task is given the photograph as a whole, with its
 /// shorter side brought to `short` pixels and both filled up with black to multiples of 32. A task for squares of one size
@@ -32,6 +31,8 @@ const LONGEST: f64 = 8192.0;
 pub struct Detector<'a> {
     context: &'a Context<'a>,
     name: String,
+    /// With one picture at a time.
+    overrides: Overrides,
     view: View,
     /// Pixels of the photograph's shorter side.
     short: f64,
@@ -61,26 +62,29 @@ impl<'a> Detector<'a> {
         name: &str,
         [short, threshold, overlap]: [f64; 3],
     ) -> Result<Detector<'a>, TaskError> {
-        let program = program(context, name, context.overrides)?;
-        let picture = &program.inputs.get("picture").ok_or_else(|| unsuitable(name, "it has no input `picture`"))?;
+        let unsuitable =
+            |problem: String| TaskError::Unsuitable(format!("the task `{name}` finds no faces: {problem}"));
+        let overrides = one_picture(context, name, "picture", &given())?;
+        let program = context.spec.program(ProgramKind::Task, name, &overrides, &given())?;
+        let picture = &program.inputs["picture"];
         let sizes: Vec<usize> = picture.ty.shape.iter().map(|(_, size)| size).collect();
         let named =
             |axis: usize| picture.size_names.get(axis).filter(|size| context.system.sizes.contains_key(*size)).cloned();
-        let view = match (sizes.as_slice(), named(1), named(2)) {
-            ([3, ..], Some(rows), Some(columns)) if rows != columns => View::Whole([rows, columns]),
-            ([3, height, width], ..) if height == width => View::Tiles(*width),
-            _ => return Err(unsuitable(name, &format!("its `picture` is {}, not [channel: 3, y, x]", picture.ty))),
+        let view = match (sizes.as_slice(), named(2), named(3)) {
+            ([1, 3, ..], Some(rows), Some(columns)) if rows != columns => View::Whole([rows, columns]),
+            ([1, 3, height, width], ..) if height == width => View::Tiles(*width),
+            _ => return Err(unsuitable(format!("its `picture` is {}, not [image, channel: 3, y, x]", picture.ty))),
         };
         let candidates = program.outputs.get("score").map_or(0, |shape| shape.elements());
         for (output, numbers) in [("score", &[1][..]), ("box", &[4]), ("points", &[8, 10])] {
             let width = program.outputs.get(output).map_or(0, |shape| shape.elements()).checked_div(candidates);
             if !width.is_some_and(|width| numbers.contains(&width)) {
                 let wanted = numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(" or ");
-                return Err(unsuitable(name, &format!("its output `{output}` must have {wanted} numbers a candidate")));
+                return Err(unsuitable(format!("its output `{output}` must have {wanted} numbers a candidate")));
             }
         }
         let (name, threshold) = (name.to_owned(), threshold as f32);
-        Ok(Detector { context, name, view, short, threshold, overlap, prepared: None })
+        Ok(Detector { context, name, overrides, view, short, threshold, overlap, prepared: None })
     }
 
     /// The faces of a photograph (three channels), surest first.
@@ -149,11 +153,11 @@ impl<'a> Detector<'a> {
         let prepared = match self.prepared.take() {
             Some(prepared) if prepared.0 == size => prepared,
             _ => {
-                let mut overrides = self.context.overrides.clone();
+                let mut overrides = self.overrides.clone();
                 if let View::Whole(names) = &self.view {
                     overrides = names.iter().zip(size).fold(overrides, |sizes, (name, size)| sizes.set(name, size));
                 }
-                let program = program(self.context, &self.name, &overrides)?;
+                let program = self.context.spec.program(ProgramKind::Task, &self.name, &overrides, &given())?;
                 (size, Executable::new(&program, &IndexMap::new(), self.context.execute)?)
             }
         };
@@ -161,12 +165,9 @@ impl<'a> Detector<'a> {
     }
 }
 
-fn unsuitable(name: &str, problem: &str) -> TaskError {
-    TaskError::Unsuitable(format!("the task `{name}` finds no faces: {problem}"))
-}
-
-fn program(context: &Context<'_>, name: &str, overrides: &Overrides) -> Result<Program, TaskError> {
-    Ok(context.spec.program(ProgramKind::Task, name, overrides, &BTreeSet::from(["picture".to_owned()]))?)
+/// What the program is given.
+fn given() -> BTreeSet<String> {
+    BTreeSet::from(["picture".to_owned()])
 }
 
 /// Black at the right and at the bottom, up to multiples of the coarsest cells.

@@ -32,12 +32,12 @@ use crate::{
     sources::{SourceError, Sources},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 use thiserror::Error;
 use visage_compiler::{
-    language::{Diagnostics, Overrides, Spec},
+    language::{Diagnostics, Overrides, ProgramKind, Spec},
     system::{Call, System, Task, Value},
 };
 
@@ -158,6 +158,23 @@ pub fn drive(
             Err(TaskError::Unsuitable(format!("the task `{name}`: there is no driver `{kind}`: {help}")))
         }
     }
+}
+
+/// The sizes at which a task is given one picture at a time, by an input whose first axis counts pictures: a size by name of
+/// that axis is 1.
+fn one_picture(
+    context: &Context<'_>,
+    name: &str,
+    input: &str,
+    given: &BTreeSet<String>,
+) -> Result<Overrides, TaskError> {
+    let as_written = context.spec.program(ProgramKind::Task, name, context.overrides, given)?;
+    let Some(declared) = as_written.inputs.get(input) else {
+        let problem = format!("the task `{name}` has no input `{input}`, which this driver feeds");
+        return Err(TaskError::Unsuitable(problem));
+    };
+    let images = declared.size_names.first().filter(|name| context.system.sizes.contains_key(*name));
+    Ok(images.into_iter().fold(context.overrides.clone(), |overrides, images| overrides.set(images, 1)))
 }
 
 /// Fails if the run was asked to stop.

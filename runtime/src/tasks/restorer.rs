@@ -1,6 +1,6 @@
 //! One photograph after another through a program that restores faces.
 
-use super::{Context, TaskError, detector::Detector, go_on};
+use super::{Context, TaskError, detector::Detector, go_on, one_picture};
 use crate::{
     buffer::{Buffer, State},
     executor::Executable,
@@ -76,14 +76,7 @@ impl FaceProgram {
         let unsuitable = |problem: String| TaskError::Unsuitable(format!("the task `{name}`: {problem}"));
         let mut given = BTreeSet::from(["face".to_owned()]);
         given.extend(w.map(|_| "w".to_owned()));
-        let as_written = context.spec.program(ProgramKind::Task, name, context.overrides, &given)?;
-        let Some(face) = as_written.inputs.get("face") else {
-            return Err(unsuitable("it has no input `face`, which this driver feeds".into()));
-        };
-        let mut overrides = context.overrides.clone();
-        if let Some(images) = face.size_names.first().filter(|name| context.system.sizes.contains_key(*name)) {
-            overrides = overrides.set(images, 1);
-        }
+        let overrides = one_picture(context, name, "face", &given)?;
         let program: Program = context.spec.program(ProgramKind::Task, name, &overrides, &given)?;
         let face = &program.inputs["face"];
         let sizes: Vec<usize> = face.ty.shape.iter().map(|(_, size)| size).collect();

@@ -176,13 +176,7 @@ impl<'a> Elaborator<'a> {
         }
     }
 
-    fn assign(
-        &mut self,
-        frame: &mut Frame<'a>,
-        targets: &'a [Target],
-        value: Value<'a>,
-        span: Span,
-    ) {
+    fn assign(&mut self, frame: &mut Frame<'a>, targets: &'a [Target], value: Value<'a>, span: Span) {
         let values = match (targets, value) {
             ([_], value @ (Value::Scalar(_) | Value::Tensor(_) | Value::Network(..))) => vec![value],
             ([target], Value::Tuple(values)) => {
@@ -254,8 +248,11 @@ impl<'a> Elaborator<'a> {
             }
             _ => {
                 return self.fail(
-                    Problem::new(number.span, "only stacks of networks and families of values are picked from by number")
-                        .help("to pick from a tensor, name the axis: `x[axis = 0]`"),
+                    Problem::new(
+                        number.span,
+                        "only stacks of networks and families of values are picked from by number",
+                    )
+                    .help("to pick from a tensor, name the axis: `x[axis = 0]`"),
                 );
             }
         };

@@ -6,7 +6,7 @@
 //! * [`training`] runs the training procedure of a spec into a folder that survives being killed;
 //!   [`tasks`] run its inference tasks, by drivers that render, evaluate or extract meshes.
 //! * [`data`] reads pictures with cameras, [`sources`] makes batches of them, [`scene`] is the data set that
-//!   comes with the project; [`media`], [`geometry`] and [`metrics`] are what results are made with.
+//!   comes with the project; [`media`], [`geometry`], [`faces`] and [`metrics`] are what results are made with.
 //! * [`checkpoint`] reads weights from strangers' files, [`files`] writes so that nothing is half written.
 //! * [`command`] is the `visage` command.
 //!
@@ -42,6 +42,7 @@ pub mod command;
 pub mod console;
 pub mod data;
 pub mod executor;
+pub mod faces;
 pub mod files;
 pub mod geometry;
 pub mod media;

@@ -62,7 +62,7 @@ fn ssim_plane(a: &[f64], b: &[f64], width: usize, height: usize) -> f64 {
 }
 
 /// A normalised Gaussian of `taps` taps.
-fn gaussian(taps: usize, sigma: f64) -> Vec<f64> {
+pub(crate) fn gaussian(taps: usize, sigma: f64) -> Vec<f64> {
     let middle = (taps as f64 - 1.0) / 2.0;
     let raw: Vec<f64> = (0..taps).map(|i| (-(i as f64 - middle).powi(2) / (2.0 * sigma * sigma)).exp()).collect();
     let sum: f64 = raw.iter().sum();
@@ -70,7 +70,7 @@ fn gaussian(taps: usize, sigma: f64) -> Vec<f64> {
 }
 
 /// The windows that lie wholly inside, separably: `[height − down + 1][width − across + 1]`.
-fn blur(x: &[f64], width: usize, height: usize, across: &[f64], down: &[f64]) -> Vec<f64> {
+pub(crate) fn blur(x: &[f64], width: usize, height: usize, across: &[f64], down: &[f64]) -> Vec<f64> {
     let (w, h) = (width + 1 - across.len(), height + 1 - down.len());
     let mut lines = Vec::with_capacity(height * w);
     for y in 0..height {

@@ -81,6 +81,14 @@ impl Options {
         self.read(name, "a text in quotes", text)
     }
 
+    /// Texts: a list, or one text.
+    pub fn texts(&mut self, name: &'static str) -> Read<Option<Vec<String>>> {
+        self.read(name, "a list of texts", |value| match value {
+            Value::List(list) => list.iter().map(text).collect(),
+            value => Some(vec![text(value)?]),
+        })
+    }
+
     /// A path.
     pub fn path(&mut self, name: &'static str) -> Read<Option<PathBuf>> {
         Ok(self.text(name)?.map(PathBuf::from))

@@ -3,6 +3,7 @@
 mod arguments;
 mod codeformer;
 mod golden;
+mod faces;
 mod nerf;
 #[cfg(unix)]
 mod resume;

@@ -139,11 +139,11 @@ impl FromStr for WeightSource {
     }
 }
 
-/// `NAME=SOURCE` of `--in`.
+/// `[NAME=]SOURCE` of `--in`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Given {
-    /// The input.
-    pub name: String,
+    /// The input; none for a file that a driver is given.
+    pub name: Option<String>,
     /// Its value.
     pub source: Source,
 }
@@ -157,13 +157,26 @@ pub enum Source {
     File { path: PathBuf, tensor: Option<String> },
 }
 
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Source::Number(number) => write!(f, "{number}"),
+            Source::File { path, tensor: None } => write!(f, "{}", path.display()),
+            Source::File { path, tensor: Some(tensor) } => write!(f, "{}:{tensor}", path.display()),
+        }
+    }
+}
+
 impl FromStr for Given {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Given, String> {
         let (name, source) = match text.split_once('=') {
             Some((name, source)) if !name.is_empty() && !source.is_empty() => (name, source),
-            _ => return Err("expected NAME=FILE, NAME=FILE:TENSOR or NAME=NUMBER".into()),
+            None if !text.is_empty() => {
+                return Ok(Given { name: None, source: Source::File { path: text.into(), tensor: None } });
+            }
+            _ => return Err("expected NAME=FILE, NAME=FILE:TENSOR, NAME=NUMBER or FILE".into()),
         };
         let source = match source.parse() {
             Ok(number) => Source::Number(number),
@@ -172,7 +185,7 @@ impl FromStr for Given {
                 Source::File { path, tensor }
             }
         };
-        Ok(Given { name: name.into(), source })
+        Ok(Given { name: Some(name.into()), source })
     }
 }
 
@@ -203,9 +216,10 @@ mod tests {
             ("image=C:\\photo.png", "image", file("C:\\photo.png", None)),
             ("image=dir/x.npy", "image", file("dir/x.npy", None)),
         ] {
-            assert_eq!(text.parse(), Ok(Given { name: name.into(), source }), "{text}");
+            assert_eq!(text.parse(), Ok(Given { name: Some(name.into()), source }), "{text}");
         }
-        assert!("rays_o".parse::<Given>().is_err());
+        assert_eq!("a:b.png".parse(), Ok(Given { name: None, source: file("a:b.png", None) }));
+        assert!("".parse::<Given>().is_err());
         assert!("=x".parse::<Given>().is_err());
     }
 

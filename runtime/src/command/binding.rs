@@ -4,7 +4,12 @@ use super::{
     arguments::{Given, Source},
     failure::{Because, Code, Failure, Outcome, suggestion},
 };
-use crate::{array::Array, buffer::Buffer, checkpoint::Checkpoint, media::Picture};
+use crate::{
+    array::Array,
+    buffer::Buffer,
+    checkpoint::Checkpoint,
+    media::{Picture, is_picture, pictures_in},
+};
 use indexmap::IndexMap;
 use std::path::{Path, PathBuf};
 use visage_compiler::{
@@ -21,8 +26,6 @@ pub enum Value {
     Pictures(Array),
 }
 
-const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "gif"];
-
 /// Reads every `--in`.
 ///
 /// # Errors
@@ -30,6 +33,10 @@ const PICTURES: [&str; 4] = ["png", "jpg", "jpeg", "gif"];
 pub fn read(given: &[Given]) -> Outcome<IndexMap<String, Value>> {
     let mut values = IndexMap::new();
     for Given { name, source } in given {
+        let Some(name) = name else {
+            let message = format!("`--in {source}` does not say which input this is");
+            return Err(Failure::with_help(Code::Usage, message, format!("write `--in NAME={source}`")));
+        };
         let value = match source {
             Source::Number(number) => Value::Tensor(Array::scalar(*number)),
             Source::File { path, tensor } => from_file(name, path, tensor.as_deref())?,
@@ -42,18 +49,10 @@ pub fn read(given: &[Given]) -> Outcome<IndexMap<String, Value>> {
 }
 
 fn from_file(name: &str, path: &Path, tensor: Option<&str>) -> Outcome<Value> {
-    let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    let is_picture = |extension: &str| PICTURES.contains(&extension);
     if path.is_dir() {
-        let mut files: Vec<PathBuf> = std::fs::read_dir(path)
-            .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|file| file.extension().is_some_and(|e| is_picture(&e.to_string_lossy().to_lowercase())))
-            .collect();
-        files.sort();
-        return pictures(path, &files);
+        return pictures(path, &pictures_in(path).usage()?);
     }
-    if extension.as_deref().is_some_and(is_picture) {
+    if is_picture(path) {
         return pictures(path, &[path.to_owned()]);
     }
     let checkpoint = Checkpoint::read(path).usage()?;

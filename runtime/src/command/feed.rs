@@ -147,6 +147,19 @@ pub fn parameters(
     files.parameters(system, wanted)
 }
 
+/// The parameters of another task that a driver may run: all of them, or none where the files lack some.
+///
+/// # Errors
+/// One has other sizes than the task's.
+pub fn companion(system: &System, task: &str, files: &Weights) -> Outcome<State> {
+    let Some(task) = system.tasks.get(task) else { return Ok(State::new()) };
+    let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
+    match files.matched(system, &wanted).len() == wanted.len() {
+        true => files.parameters(system, &wanted),
+        false => Ok(State::new()),
+    }
+}
+
 /// The files of the weights, and the sizes of a system that they decide.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ use crate::{
     media::Picture,
     options::parse_value,
     sources::Sources,
-    tasks::{Context, TaskError, drive},
+    tasks::{Context, TaskError, companions, drive, takes_files},
     training::interrupt,
 };
 use indexmap::IndexMap;
@@ -34,12 +34,13 @@ use visage_compiler::{
 
 /// Run an inference task.
 ///
-/// With `--in`, the task's program is fed those values and every output is written. Without, a task that
-/// has a driver (`Render`, `Evaluate`, `Mesh`) is fed by it and leaves pictures, videos or meshes.
+/// With `--in NAME=…`, the task's program is fed those values and every output is written. Without, a task that
+/// has a driver (`Render`, `Evaluate`, `Mesh`, `Restore`) is fed by it and leaves pictures, videos or meshes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Tensors in files are in the order of axes that `visage check` shows; sizes come from the tensors.
-An input may be a .safetensors, .pth or .npy file, a picture, a folder of pictures, or a number.
+An input may be a .safetensors, .pth or .npy file, a picture, a folder of pictures, or a number. `Restore` is
+given photographs, folders or patterns by --in without a name.
 
 Examples:
   visage run graphs/nerf render --weights runs/nerf --out orbit --frames 90
@@ -59,12 +60,12 @@ pub struct Arguments {
     #[command(flatten)]
     weights: WeightArguments,
 
-    /// Value of an input: NAME=FILE, NAME=FILE:TENSOR or NAME=NUMBER
-    #[arg(long = "in", value_name = "NAME=FILE")]
+    /// Value of an input: NAME=FILE, NAME=FILE:TENSOR or NAME=NUMBER; or a FILE for the driver
+    #[arg(long = "in", value_name = "[NAME=]FILE")]
     given: Vec<Given>,
 
     /// Where results go: a .safetensors file for all outputs, NAME=FILE for one (.safetensors, .png), a driver's folder,
-    /// or the .ply or .obj file of a mesh
+    /// the .ply or .obj file of a mesh, or the .png, .jpg or .mp4 file of restored faces
     #[arg(long, value_name = "[NAME=]FILE")]
     out: Vec<Output>,
 
@@ -87,6 +88,14 @@ pub struct Arguments {
     /// Camera path (auto, orbit, spiral, views or a .json file), as `--opt path=NAME`
     #[arg(long, value_name = "PATH", help_heading = "Driver")]
     path: Option<String>,
+
+    /// How faithful a restored face is to what was given, from 0 (its quality counts) to 1, as `--opt w=X`
+    #[arg(long, value_name = "X", help_heading = "Driver")]
+    w: Option<f64>,
+
+    /// Pictures are upright faces already, as `--opt aligned=true`
+    #[arg(long, help_heading = "Driver")]
+    aligned: bool,
 
     /// Seed of random nodes
     #[arg(long, default_value_t = 0)]
@@ -125,14 +134,19 @@ pub fn run(arguments: &Arguments) -> Outcome {
     let mut source = Source::open(&arguments.source)?;
     feed::exists(&source, ProgramKind::Task, &arguments.task)?;
     feed::adopt(&mut source, &arguments.weights)?;
-    if arguments.given.is_empty() {
+    let loose = arguments.given.iter().filter(|given| given.name.is_none()).count();
+    if loose == arguments.given.len() {
         let (files, overrides) = feed::sized_by_weights(&source, &arguments.task, &arguments.weights)?;
         let system = source.spec.system(&overrides).diagnosed()?;
         let task = &system.tasks[&arguments.task];
-        if task.driver.is_some() {
+        if let Some(driver) = task.driver.as_ref().filter(|driver| loose == 0 || takes_files(driver)) {
+            tracing::debug!("driver: {}", driver.kind);
             source.overrides = overrides;
             let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
             let mut state = feed::parameters(&system, &wanted, &files, &arguments.weights, arguments.seed)?;
+            for other in companions(task, &replaced(arguments)) {
+                state.extend(feed::companion(&system, &other, &files)?);
+            }
             return driven(arguments, &source, &system, task, &mut state);
         }
     }
@@ -283,6 +297,17 @@ fn replaced(arguments: &Arguments) -> BTreeMap<String, Value> {
         if let Some(number) = number {
             replaced.insert(name.into(), Value::Number(f64::from(number)));
         }
+    }
+    if let Some(w) = arguments.w {
+        replaced.insert("w".into(), Value::Number(w));
+    }
+    if arguments.aligned {
+        replaced.insert("aligned".into(), Value::Bool(true));
+    }
+    let files = arguments.given.iter().filter(|given| given.name.is_none());
+    let files: Vec<Value> = files.map(|given| Value::Text(given.source.to_string())).collect();
+    if !files.is_empty() {
+        replaced.insert("files".into(), Value::List(files));
     }
     if let Some(path) = &arguments.path {
         replaced.insert("path".into(), Value::Text(path.clone()));

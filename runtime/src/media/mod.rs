@@ -22,9 +22,10 @@ mod resample;
 mod sheet;
 mod video;
 
+pub(crate) use canvas::polyline;
 pub use canvas::solid_polyline;
 pub use colour::{depth_picture, scalar_picture, turbo};
-pub use picture::{Background, Picture, nearest_byte, to_byte};
+pub use picture::{Background, Picture, is_picture, nearest_byte, pictures_in, to_byte};
 pub use plot::{Axis, LinePlot, Series};
 pub use sheet::sheet;
 pub use video::{Mp4Writer, write_gif, write_mp4};

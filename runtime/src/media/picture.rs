@@ -1,12 +1,32 @@
 //! A picture in memory, and the files it comes from and goes to.
 
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageDecoder, ImageReader};
 use rayon::prelude::*;
 
 use crate::data::DataError;
+
+/// Endings of the names of files that [`Picture::load`] reads.
+const ENDINGS: [&str; 4] = ["png", "jpg", "jpeg", "gif"];
+
+/// Whether a file's name has the ending of a picture.
+pub fn is_picture(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)))
+}
+
+/// The pictures in a folder, by their names.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn pictures_in(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let entries = std::fs::read_dir(folder).map_err(DataError::io(folder))?;
+    let mut files: Vec<PathBuf> =
+        entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_picture(path)).collect();
+    files.sort();
+    Ok(files)
+}
 
 /// What a picture with alpha is laid over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -179,6 +199,55 @@ impl Picture {
         self.values.iter().map(|&v| to_byte(v)).collect()
     }
 
+    /// From planes, `[channel][height][width]`.
+    ///
+    /// # Panics
+    /// If `planes` has another length.
+    pub fn from_planes(width: usize, height: usize, channels: usize, planes: &[f32]) -> Picture {
+        assert_eq!(planes.len(), width * height * channels, "planes have the picture's size");
+        Picture::from_fn(width, height, channels, |x, y, c| planes[(c * height + y) * width + x])
+    }
+
+    /// Writes the channels as planes, `[channel][height][width]`.
+    ///
+    /// # Panics
+    /// If `planes` has another length.
+    pub fn write_planes(&self, planes: &mut [f32]) {
+        assert_eq!(planes.len(), self.values.len(), "planes have the picture's size");
+        let size = self.width * self.height;
+        for (i, pixel) in self.values.chunks_exact(self.channels).enumerate() {
+            for (c, value) in pixel.iter().enumerate() {
+                planes[c * size + i] = *value;
+            }
+        }
+    }
+
+    /// The colours without their alpha, and the alpha if there is one; grey becomes RGB.
+    pub fn split_alpha(&self) -> (Picture, Option<Picture>) {
+        if self.channels != 4 {
+            return (self.rgb(), None);
+        }
+        let channels =
+            |count, first| Picture::from_fn(self.width, self.height, count, |x, y, c| self.pixel(x, y)[first + c]);
+        (channels(3, 0), Some(channels(1, 3)))
+    }
+
+    /// Colours with an alpha of the same size: what [`split_alpha`](Picture::split_alpha) takes apart.
+    ///
+    /// # Panics
+    /// If sizes or channels are other than that.
+    pub fn with_alpha(&self, alpha: &Picture) -> Picture {
+        assert_eq!((self.width, self.height, 3, 1), (alpha.width, alpha.height, self.channels, alpha.channels));
+        Picture::from_fn(
+            self.width,
+            self.height,
+            4,
+            |x, y, c| {
+                if c < 3 { self.pixel(x, y)[c] } else { alpha.pixel(x, y)[0] }
+            },
+        )
+    }
+
     /// Three bytes a pixel: grey repeated, alpha laid over white.
     pub fn rgb_bytes(&self) -> Vec<u8> {
         self.rgb().bytes()
@@ -332,6 +401,19 @@ mod tests {
         assert_eq!((picture.channels, picture.pixel(1, 0)[2]), (3, 40000.0 / 65535.0));
         image::ImageBuffer::<image::LumaA<u8>, _>::from_raw(1, 1, vec![51u8, 102]).unwrap().save(&path).unwrap();
         assert_eq!(Picture::load(&path).unwrap().values, [0.2, 0.2, 0.2, 0.4]);
+    }
+
+    #[test]
+    fn planes_and_alpha_are_taken_apart_and_put_together() {
+        let rgba = Picture::from_fn(3, 2, 4, |x, y, c| (100 * c + 10 * y + x) as f32);
+        let mut planes = vec![0.0; 24];
+        rgba.write_planes(&mut planes);
+        assert_eq!(planes[..7], [0.0, 1.0, 2.0, 10.0, 11.0, 12.0, 100.0]);
+        assert_eq!(Picture::from_planes(3, 2, 4, &planes), rgba);
+        let (colours, alpha) = rgba.split_alpha();
+        assert_eq!(colours.pixel(2, 1), [12.0, 112.0, 212.0]);
+        assert_eq!(colours.with_alpha(&alpha.unwrap()), rgba);
+        assert_eq!(colours.split_alpha(), (colours.clone(), None));
     }
 
     #[test]

@@ -2,9 +2,9 @@
 //!
 //! A task of a spec may name one of these with options; `visage run SPEC TASK` then needs weights alone.
 //! Options are written in the spec, replaced by `Report(options: …)` in training and by
-//! `--opt NAME=VALUE` (`--frames`, `--size`) on the command line.
+//! `--opt NAME=VALUE` (`--frames`, `--size`, `--w`, `--aligned`) on the command line.
 //!
-//! All drivers share these:
+//! The drivers of fields share these:
 //!
 //! | option | meaning |
 //! |---|---|
@@ -13,12 +13,15 @@
 //! | `chunk` | rays or points computed at once; 4096 unless given |
 //!
 //! [`Render`](render) makes pictures and videos, [`Evaluate`](evaluate) compares with held-out views,
-//! [`Mesh`](mesh) extracts a surface.
+//! [`Mesh`](mesh) extracts a surface; [`Restore`](restore) restores the faces of photographs, and has options of its own.
 
+pub mod detector;
 pub mod evaluate;
 pub mod mesh;
 pub mod rays;
 pub mod render;
+pub mod restore;
+pub mod restorer;
 
 use crate::{
     buffer::State,
@@ -29,13 +32,13 @@ use crate::{
     sources::{SourceError, Sources},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 use thiserror::Error;
 use visage_compiler::{
-    language::{Diagnostics, Overrides, Spec},
-    system::{System, Task, Value},
+    language::{Diagnostics, Overrides, ProgramKind, Spec},
+    system::{Call, System, Task, Value},
 };
 
 /// Why a task did not run.
@@ -84,7 +87,7 @@ pub struct Context<'a> {
     pub execute: &'a ExecuteOptions,
     /// The seed of random nodes.
     pub seed: u64,
-    /// Where files go: a folder, made if there is none, or the one file of a mesh.
+    /// Where files go: a folder, made if there is none, or the one file of a mesh, of a picture or of a video.
     pub out: &'a Path,
 }
 
@@ -102,7 +105,20 @@ pub struct Results {
 }
 
 /// The drivers by name.
-pub const DRIVERS: [&str; 3] = ["Render", "Evaluate", "Mesh"];
+pub const DRIVERS: [&str; 4] = ["Render", "Evaluate", "Mesh", "Restore"];
+
+/// Whether a driver is given files by `--in`, as its option `files`.
+pub fn takes_files(driver: &Call) -> bool {
+    driver.kind == "Restore"
+}
+
+/// The names of other tasks that a task's driver runs where their weights are given.
+pub fn companions(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
+    match &task.driver {
+        Some(call) if call.kind == "Restore" => restore::companions(call, replaced),
+        _ => Vec::new(),
+    }
+}
 
 /// Runs a task with its driver, some of whose options are replaced.
 ///
@@ -119,9 +135,14 @@ pub fn drive(
     let Some(call) = &task.driver else {
         return Err(TaskError::Unsuitable(format!("the task `{name}` has no driver: give its inputs with `--in`")));
     };
-    let folder = match call.kind.as_str() {
-        "Mesh" if mesh::is_file(context.out) => context.out.parent().filter(|parent| !parent.as_os_str().is_empty()),
-        _ => Some(context.out),
+    let is_file = match call.kind.as_str() {
+        "Mesh" => mesh::is_file(context.out),
+        "Restore" => restore::is_file(context.out),
+        _ => false,
+    };
+    let folder = match is_file {
+        true => context.out.parent().filter(|parent| !parent.as_os_str().is_empty()),
+        false => Some(context.out),
     };
     if let Some(folder) = folder {
         std::fs::create_dir_all(folder).map_err(DataError::io(folder))?;
@@ -131,11 +152,29 @@ pub fn drive(
         "Render" => render::render(context, name, task, &mut options, state),
         "Evaluate" => evaluate::evaluate(context, name, task, &mut options, state),
         "Mesh" => mesh::mesh(context, name, task, &mut options, state),
+        "Restore" => restore::restore(context, name, &mut options, state),
         kind => {
             let help = crate::names::suggestion(kind, DRIVERS);
             Err(TaskError::Unsuitable(format!("the task `{name}`: there is no driver `{kind}`: {help}")))
         }
     }
+}
+
+/// The sizes at which a task is given one picture at a time, by an input whose first axis counts pictures: a size by name of
+/// that axis is 1.
+fn one_picture(
+    context: &Context<'_>,
+    name: &str,
+    input: &str,
+    given: &BTreeSet<String>,
+) -> Result<Overrides, TaskError> {
+    let as_written = context.spec.program(ProgramKind::Task, name, context.overrides, given)?;
+    let Some(declared) = as_written.inputs.get(input) else {
+        let problem = format!("the task `{name}` has no input `{input}`, which this driver feeds");
+        return Err(TaskError::Unsuitable(problem));
+    };
+    let images = declared.size_names.first().filter(|name| context.system.sizes.contains_key(*name));
+    Ok(images.into_iter().fold(context.overrides.clone(), |overrides, images| overrides.set(images, 1)))
 }
 
 /// Fails if the run was asked to stop.

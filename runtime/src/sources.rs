@@ -153,7 +153,7 @@ impl Place {
 }
 
 /// The data sources of a system, opened.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Sources {
     sources: IndexMap<String, Source>,
 }
@@ -192,6 +192,14 @@ impl Source {
         match self {
             Source::Scene(scene) => Some(scene),
             Source::Pictures(_) => None,
+        }
+    }
+
+    /// The pictures that it is, if they have none.
+    fn pictures(&self) -> Option<&PictureSource> {
+        match self {
+            Source::Scene(_) => None,
+            Source::Pictures(source) => Some(source),
         }
     }
 
@@ -255,6 +263,18 @@ impl Sources {
         let (found, missing) = match name {
             Some(name) => (self.source(name)?.scene(), format!("`{name}` has no cameras: it is no PosedImages(…)")),
             None => (self.sources.values().find_map(Source::scene), "the spec names no data with cameras".into()),
+        };
+        found.ok_or(SourceError::Unknown(missing))
+    }
+
+    /// The pictures without cameras called `name`, or the first ones.
+    ///
+    /// # Errors
+    /// There are none, or what is called so is something else.
+    pub fn pictures(&self, name: Option<&str>) -> Result<&PictureSource, SourceError> {
+        let (found, missing) = match name {
+            Some(name) => (self.source(name)?.pictures(), format!("`{name}` is no Pictures(…)")),
+            None => (self.sources.values().find_map(Source::pictures), "the spec names no Pictures(…)".into()),
         };
         found.ok_or(SourceError::Unknown(missing))
     }

@@ -2,8 +2,8 @@
 
 mod arguments;
 mod codeformer;
-mod golden;
 mod faces;
+mod golden;
 mod nerf;
 #[cfg(unix)]
 mod resume;

@@ -15,7 +15,7 @@ use crate::{
     media::Picture,
     options::parse_value,
     sources::Sources,
-    tasks::{Context, TaskError, companions, drive, takes_files},
+    tasks::{Context, TaskError, companions, drive, needs_data, takes_files},
     training::interrupt,
 };
 use indexmap::IndexMap;
@@ -236,7 +236,10 @@ fn driven(
     let mut folders = trained.as_ref().map(|(_, description)| description.data.clone()).unwrap_or_default();
     folders.extend(arguments.data.iter().map(|folder| (folder.source.clone(), folder.path.clone())));
     let generated = trained.map_or_else(|| PathBuf::from("runs/data"), |(root, _)| root.join("data"));
-    let sources = Sources::open(system, &folders, &generated, arguments.seed).diagnosed()?;
+    let sources = match &task.driver {
+        Some(driver) if !needs_data(driver) => Sources::default(),
+        _ => Sources::open(system, &folders, &generated, arguments.seed).diagnosed()?,
+    };
     let out = match arguments.out.as_slice() {
         [] => PathBuf::from(format!("{}-{}", system.name, arguments.task)),
         [Output { name: None, path }] => path.clone(),

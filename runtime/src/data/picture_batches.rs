@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use indexmap::IndexMap;
 
+use super::DataError;
 use super::degradation::Degradation;
 use super::draws::Draws;
 use super::pictures::Pictures;
@@ -46,6 +47,19 @@ impl PictureBatches {
         let picture = self.pictures.picture(index);
         let picture = if flipped { picture.mirrored() } else { picture };
         Sample { number, index, flipped, picture }
+    }
+
+    /// A sample of a held-out picture: as it is, and always made worse in the same way.
+    ///
+    /// # Errors
+    /// Its file cannot be read, or gives no square.
+    ///
+    /// # Panics
+    /// If no more than `index` are held out.
+    pub fn held_out(&self, index: usize) -> Result<Sample, DataError> {
+        // Far from the numbers that training comes to.
+        let number = u64::MAX - index as u64;
+        Ok(Sample { number, index, flipped: false, picture: self.pictures.held_out_picture(index)? })
     }
 
     /// A sample made worse by the degradation of a name; `None` if there is none of that name.

@@ -34,7 +34,7 @@ pub struct PictureOptions {
 /// Pictures without cameras, in the order of their paths.
 #[derive(Debug)]
 pub struct Pictures {
-    side: usize,
+    options: PictureOptions,
     pictures: Vec<StoredSquare>,
     /// Paths of the pictures that are never learnt from.
     pub held_out: Vec<PathBuf>,
@@ -47,6 +47,13 @@ pub struct Pictures {
 struct StoredSquare {
     path: PathBuf,
     bytes: Vec<u8>,
+}
+
+impl StoredSquare {
+    fn picture(&self, side: usize) -> Picture {
+        let values = self.bytes.iter().map(|byte| f32::from(*byte) / 255.0).collect();
+        Picture { width: side, height: side, channels: 3, values }
+    }
 }
 
 impl Pictures {
@@ -78,7 +85,7 @@ impl Pictures {
             };
             return Err(DataError::format(folder, why));
         }
-        Ok(Pictures { side: options.side, pictures, held_out, unreadable })
+        Ok(Pictures { options: *options, pictures, held_out, unreadable })
     }
 
     /// How many pictures there are to learn from; at least one.
@@ -88,7 +95,7 @@ impl Pictures {
 
     /// Width and height of every picture.
     pub fn side(&self) -> usize {
-        self.side
+        self.options.side
     }
 
     /// Where the picture numbered `index` was read from.
@@ -104,8 +111,21 @@ impl Pictures {
     /// # Panics
     /// If there are no more than `index`.
     pub fn picture(&self, index: usize) -> Picture {
-        let values = self.pictures[index].bytes.iter().map(|byte| f32::from(*byte) / 255.0).collect();
-        Picture { width: self.side, height: self.side, channels: 3, values }
+        self.pictures[index].picture(self.side())
+    }
+
+    /// The held-out picture numbered `index`, RGB.
+    ///
+    /// # Errors
+    /// Its file cannot be read, or gives no square.
+    ///
+    /// # Panics
+    /// If no more than `index` are held out.
+    pub fn held_out_picture(&self, index: usize) -> Result<Picture, DataError> {
+        match read(self.held_out[index].clone(), &self.options) {
+            Ok(stored) => Ok(stored.picture(self.side())),
+            Err(Unfit::Unreadable(error) | Unfit::Oblong(error)) => Err(error),
+        }
     }
 }
 

@@ -13,10 +13,13 @@
 //! | `chunk` | rays or points computed at once; 4096 unless given |
 //!
 //! [`Render`](render) makes pictures and videos, [`Evaluate`](evaluate) compares with held-out views,
-//! [`Mesh`](mesh) extracts a surface; [`Restore`](restore) restores the faces of photographs, and has options of its own.
+//! [`Mesh`](mesh) extracts a surface; [`Restore`](restore) restores the faces of photographs, and
+//! [`Compare`](compare) measures what tasks make of held-out pictures; these two have options of their own.
 
+pub mod compare;
 pub mod detector;
 pub mod evaluate;
+mod face_program;
 pub mod mesh;
 pub mod rays;
 pub mod render;
@@ -105,7 +108,7 @@ pub struct Results {
 }
 
 /// The drivers by name.
-pub const DRIVERS: [&str; 4] = ["Render", "Evaluate", "Mesh", "Restore"];
+pub const DRIVERS: [&str; 5] = ["Render", "Evaluate", "Mesh", "Restore", "Compare"];
 
 /// Whether a driver is given files by `--in`, as its option `files`.
 pub fn takes_files(driver: &Call) -> bool {
@@ -116,8 +119,33 @@ pub fn takes_files(driver: &Call) -> bool {
 pub fn companions(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
     match &task.driver {
         Some(call) if call.kind == "Restore" => restore::companions(call, replaced),
+        Some(call) if call.kind == "Compare" => {
+            compare::variants(call, replaced).0.into_iter().chain(compare::distance(call, replaced)).collect()
+        }
         _ => Vec::new(),
     }
+}
+
+/// The names of other tasks without whose parameters a task's driver cannot run.
+pub fn required(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
+    match &task.driver {
+        Some(call) if call.kind == "Compare" => compare::variants(call, replaced).0,
+        _ => Vec::new(),
+    }
+}
+
+/// The figures that a task's driver always finds.
+pub fn figures(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
+    match &task.driver {
+        Some(call) if call.kind == "Evaluate" => ["psnr", "ssim"].map(str::to_owned).into(),
+        Some(call) if call.kind == "Compare" => compare::variants(call, replaced).1,
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a driver uses the spec's data.
+pub fn needs_data(driver: &Call) -> bool {
+    driver.kind != "Restore"
 }
 
 /// Runs a task with its driver, some of whose options are replaced.
@@ -153,6 +181,7 @@ pub fn drive(
         "Evaluate" => evaluate::evaluate(context, name, task, &mut options, state),
         "Mesh" => mesh::mesh(context, name, task, &mut options, state),
         "Restore" => restore::restore(context, name, &mut options, state),
+        "Compare" => compare::compare(context, &mut options, state),
         kind => {
             let help = crate::names::suggestion(kind, DRIVERS);
             Err(TaskError::Unsuitable(format!("the task `{name}`: there is no driver `{kind}`: {help}")))

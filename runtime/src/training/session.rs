@@ -18,7 +18,7 @@ use crate::{
     data::DataError,
     executor::ExecuteOptions,
     sources::{Amount, Sources},
-    tasks::{Context, Results, TaskError, drive},
+    tasks::{Context, Results, TaskError, drive, figures, required},
 };
 use image::ImageEncoder;
 use indexmap::{IndexMap, IndexSet};
@@ -30,7 +30,7 @@ use std::{
 use visage_compiler::{
     graph::Type,
     language::{Overrides, Spec},
-    system::{System, Value},
+    system::{Program, System, Value},
 };
 
 /// The time between two drawings of the curve: each reads the whole table.
@@ -132,9 +132,10 @@ impl<'a> Session<'a> {
         Ok(session)
     }
 
-    /// Whether the run keeps all that a task computes with.
+    /// Whether the run keeps all that a task and its driver compute with.
     pub fn holds(&self, task: &str) -> bool {
-        self.system.tasks[task].program.parameters.keys().all(|name| self.state.contains_key(name))
+        let programs = programs(self.system, task, &BTreeMap::new());
+        programs.iter().flat_map(|program| program.parameters.keys()).all(|name| self.state.contains_key(name))
     }
 
     /// Rounds done.
@@ -347,10 +348,8 @@ impl<'a> Session<'a> {
         let mut columns: Vec<String> = self.steps.iter().flat_map(measures).collect();
         columns.push("seconds".into());
         for report in &self.system.training.reports {
-            let driver = self.system.tasks.get(&report.task).and_then(|task| task.driver.as_ref());
-            if driver.is_some_and(|driver| driver.kind == "Evaluate") {
-                columns.extend(["psnr", "ssim"].map(|figure| format!("{}.{figure}", report.task)));
-            }
+            let figures = figures(&self.system.tasks[&report.task], &report.options);
+            columns.extend(figures.into_iter().map(|figure| format!("{}.{figure}", report.task)));
         }
         columns
     }
@@ -359,9 +358,17 @@ impl<'a> Session<'a> {
 /// The parameters that a run keeps: those of its steps, and of what it reports.
 fn needed<'s>(system: &'s System, steps: &[Step]) -> IndexSet<&'s str> {
     let losses = steps.iter().map(|step| &system.losses[&system.training.steps[&step.name].loss]);
-    let reported = system.training.reports.iter().map(|report| &system.tasks[&report.task].program);
+    let reports = system.training.reports.iter();
+    let reported = reports.flat_map(|report| programs(system, &report.task, &report.options));
     let used: IndexSet<&String> = losses.chain(reported).flat_map(|program| program.parameters.keys()).collect();
     system.parameters.keys().filter(|name| used.contains(name)).map(String::as_str).collect()
+}
+
+/// The programs that a task's driver cannot do without.
+fn programs<'s>(system: &'s System, task: &str, replaced: &BTreeMap<String, Value>) -> Vec<&'s Program> {
+    let task = &system.tasks[task];
+    let others = required(task, replaced).into_iter().filter_map(|name| system.tasks.get(&name));
+    std::iter::once(task).chain(others).map(|task| &task.program).collect()
 }
 
 /// The measurements worth showing while a run goes: losses and signal-to-noise ratios.

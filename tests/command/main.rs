@@ -2,6 +2,7 @@
 
 mod arguments;
 mod nerf;
+mod pictures;
 #[cfg(unix)]
 mod resume;
 mod support;

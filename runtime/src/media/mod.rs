@@ -28,3 +28,6 @@ pub use picture::{Background, Picture, nearest_byte, to_byte};
 pub use plot::{Axis, LinePlot, Series};
 pub use sheet::sheet;
 pub use video::{Mp4Writer, write_gif, write_mp4};
+
+#[cfg(test)]
+pub(crate) use picture::tests::turned_jpeg;

@@ -109,6 +109,7 @@ fn head(draws: &mut Draws) -> Head {
         },
         skin: fair.lerp(dark, pigment),
         hair_colours: [hair, hair * 2.4],
+        brows: hair * 1.1,
         iris: [iris, iris * 1.9],
         cloth: [cloth, cloth * 1.4],
     }

@@ -96,8 +96,8 @@ fn axes_may_come_in_any_order() {
         };
         for i in 0..4 * 3 * SIDE * SIDE {
             let at = [i / (3 * SIDE * SIDE), i / (SIDE * SIDE) % 3, i / SIDE % SIDE, i % SIDE];
-            for which in 1..orders.len() {
-                assert_eq!(value(which, at), value(0, at), "{field} {at:?} {:?}", orders[which]);
+            for (which, order) in orders.iter().enumerate().skip(1) {
+                assert_eq!(value(which, at), value(0, at), "{field} {at:?} {order:?}");
             }
         }
     }

@@ -317,10 +317,14 @@ fn what_comes_out_are_bytes_and_a_function_of_seed_sample_and_name() {
 
 #[test]
 fn stages_draw_independently_of_one_another() {
-    let picture = smooth(40);
-    let blur = Degradation { blur: everything().blur, ..Degradation::default() };
-    let with_strokes = Degradation { strokes: Some(Strokes { probability: 1.0, width: [2.0, 4.0] }), ..blur.clone() };
-    let (one, other) = (blur.apply(&picture, 0, 7, "low"), with_strokes.apply(&picture, 0, 7, "low"));
-    let same = one.values.iter().zip(&other.values).filter(|(a, b)| a == b).count();
-    assert!(same > one.values.len() / 2 && one != other, "{same}");
+    // Blur and shrinking change nothing of a plain picture, and must not change its noise either.
+    let grey = Picture { values: vec![0.5; 32 * 32 * 3], ..Picture::new(32, 32, 3) };
+    let noise = Degradation { noise: Some([5.0, 20.0]), ..Degradation::default() };
+    let all = Degradation { blur: everything().blur, shrink: Some([1.0, 1.0]), ..noise.clone() };
+    for sample in 0..4 {
+        let (one, other) = (noise.apply(&grey, 0, sample, "low"), all.apply(&grey, 0, sample, "low"));
+        let same = one.values.iter().zip(&other.values).filter(|(a, b)| a == b).count();
+        // Where blur rounds otherwise, a byte may be its neighbour.
+        assert!(same * 100 > one.values.len() * 99, "{same}");
+    }
 }

@@ -237,6 +237,10 @@ mod tests {
         assert_eq!(read.choice("path", &[("orbit", 1), ("spiral", 2)]), Ok(Some(1)));
         assert_eq!(read.number("size"), Ok(None));
         assert_eq!(read.finish(), Ok(()));
+        let mut read = options(&[("blur", "0.5,2"), ("shrink", "3"), ("grey", "0.25"), ("strokes", "true")]);
+        assert_eq!(read.range("blur", [0.0, 2.0]), Ok(Some([0.5, 2.0])));
+        assert_eq!(read.range("shrink", [1.0, f64::MAX]), Ok(Some([3.0, 3.0])));
+        assert_eq!((read.probability("grey"), read.probability("strokes")), (Ok(Some(0.25)), Ok(Some(1.0))));
     }
 
     #[test]

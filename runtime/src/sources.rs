@@ -69,6 +69,9 @@ mod generated;
 mod pictures;
 mod scene;
 
+#[cfg(test)]
+mod tests;
+
 pub use generated::{generate_head, generate_heads};
 pub use pictures::PictureSource;
 pub use scene::{Scene, ray_field};

@@ -5,6 +5,7 @@ mod codeformer;
 mod faces;
 mod golden;
 mod nerf;
+mod pictures;
 #[cfg(unix)]
 mod resume;
 mod support;

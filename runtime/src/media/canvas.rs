@@ -152,3 +152,41 @@ fn distance(p: [f32; 2], a: [f32; 2], b: [f32; 2]) -> f32 {
     let t = if length > 0.0 { ((q[0] * d[0] + q[1] * d[1]) / length).clamp(0.0, 1.0) } else { 0.0 };
     (q[0] - t * d[0]).hypot(q[1] - t * d[1])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn solid_lines_cover_the_pixels_whose_middles_are_near() {
+        let points = [[3.0, 4.0], [20.5, 9.0], [11.0, 27.0]];
+        let mut picture = Picture::from_fn(24, 30, 3, |x, y, c| (x + y + c) as f32 / 60.0);
+        let before = picture.clone();
+        solid_polyline(&mut picture, &points, 5.0, [1.0, 0.5, 0.25]);
+        let mut covered = 0;
+        for y in 0..30 {
+            for x in 0..24 {
+                // The nearest of many points along the line.
+                let near = |a: [f32; 2], b: [f32; 2]| {
+                    let along = (0..=4000).map(|i| f64::from(i) / 4000.0);
+                    along.map(move |t| {
+                        let at = |k: usize| f64::from(a[k]) * (1.0 - t) + f64::from(b[k]) * t;
+                        (x as f64 + 0.5 - at(0)).hypot(y as f64 + 0.5 - at(1))
+                    })
+                };
+                let distance = near(points[0], points[1]).chain(near(points[1], points[2])).fold(f64::MAX, f64::min);
+                let inside = picture.pixel(x, y) == [1.0, 0.5, 0.25];
+                assert!((distance - 2.5).abs() < 1e-3 || inside == (distance < 2.5), "({x}, {y}) {distance}");
+                assert!(inside || picture.pixel(x, y) == before.pixel(x, y));
+                covered += usize::from(inside);
+            }
+        }
+        // Two sides of 18.2 and 20.4 pixels, five wide, with round ends.
+        assert!((195..230).contains(&covered), "{covered}");
+        let mut dot = Picture::new(5, 5, 3);
+        solid_polyline(&mut dot, &[[2.5, 2.5]], 2.0, [1.0; 3]);
+        assert_eq!(dot.values.iter().sum::<f32>(), 15.0);
+        solid_polyline(&mut dot, &[], 2.0, [1.0; 3]);
+        assert_eq!(dot.values.iter().sum::<f32>(), 15.0);
+    }
+}

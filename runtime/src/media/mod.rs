@@ -29,3 +29,6 @@ pub use picture::{Background, Picture, is_picture, nearest_byte, pictures_in, to
 pub use plot::{Axis, LinePlot, Series};
 pub use sheet::sheet;
 pub use video::{Mp4Writer, write_gif, write_mp4};
+
+#[cfg(test)]
+pub(crate) use picture::tests::turned_jpeg;

@@ -360,7 +360,7 @@ fn decode(path: &Path) -> Result<(DynamicImage, image::metadata::Orientation), D
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     #[test]
@@ -435,6 +435,14 @@ mod tests {
     }
 
     #[test]
+    fn a_mirrored_picture_has_its_right_on_the_left() {
+        let picture = Picture::from_fn(3, 2, 3, |x, y, c| (x + 10 * y + 100 * c) as f32);
+        let mirrored = picture.mirrored();
+        assert_eq!((mirrored.pixel(0, 1), mirrored.pixel(1, 0)), (picture.pixel(2, 1), picture.pixel(1, 0)));
+        assert_eq!(mirrored.mirrored(), picture);
+    }
+
+    #[test]
     fn alpha_is_laid_over() {
         let p = Picture { width: 1, height: 1, channels: 4, values: vec![0.5, 0.0, 1.0, 0.5] };
         assert_eq!(p.over(Background::White).values, [0.75, 0.5, 1.0]);
@@ -443,7 +451,7 @@ mod tests {
     }
 
     /// A JPEG with an EXIF block that says "turn by 90 degrees" (orientation 6).
-    fn turned_jpeg(path: &Path) {
+    pub(crate) fn turned_jpeg(path: &Path) {
         Picture::from_fn(8, 4, 3, |x, _, _| x as f32 / 7.0).save(path).unwrap();
         let bytes = std::fs::read(path).unwrap();
         let mut exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();

@@ -71,6 +71,8 @@ pub struct Head {
     pub skin: Vec3,
     /// Dark and light strands.
     pub hair_colours: [Vec3; 2],
+    /// The brows.
+    pub brows: Vec3,
     /// Dark and light spokes of the iris.
     pub iris: [Vec3; 2],
     /// The two threads of the cloth.
@@ -102,6 +104,7 @@ impl Default for Head {
             hair: Hair { there: true, mirrored: false, lock: true, length: 0.0 },
             skin: Vec3::ONE,
             hair_colours: [linear(0.23, 0.145, 0.10), linear(0.43, 0.285, 0.19)],
+            brows: linear(0.25, 0.16, 0.11),
             iris: [linear(0.24, 0.42, 0.50), linear(0.42, 0.60, 0.62)],
             cloth: [linear(0.13, 0.33, 0.42), linear(0.18, 0.41, 0.49)],
         }
@@ -141,7 +144,7 @@ impl Head {
     /// The same for the nose, whose root stays where it is.
     fn at_nose(&self, m: Vec3) -> Vec3 {
         let root = 0.08;
-        Vec3::new(m.x / self.nose.x, root + (m.y - root) / self.nose.y, m.z)
+        Vec3::new(m.x / self.nose.x, m.y + (m.y - root) * (1.0 / self.nose.y - 1.0), m.z)
     }
 
     /// The same for the mouth.
@@ -349,7 +352,7 @@ impl Head {
         colour = colour.lerp(red, 0.30 * near(Vec3::new(0.0, -0.15, 0.56), 0.12));
         colour = colour.lerp(red, 0.35 * near(Vec3::new(0.45, -0.03, -0.1), 0.15));
         colour = colour
-            .lerp(linear(0.66, 0.43, 0.38), 0.28 * ramp(0.12, 0.0, (eye - EYE - Vec3::new(0.0, 0.0, 0.09)).length()));
+            .lerp(linear(0.66, 0.43, 0.38), 0.28 * ramp(0.12, 0.0, (eye - (EYE + Vec3::new(0.0, 0.0, 0.09))).length()));
 
         let lips = self.lips(lip);
         let shine = 0.05 + 0.09 * lips;
@@ -364,7 +367,7 @@ impl Head {
         let upper = ramp(-0.016, 0.006, q.y + 0.12 * q.x);
         let lash = ramp(0.017, 0.006, opening.abs()) * ramp(0.03, 0.05, q.z) * (0.3 + 0.7 * upper);
         colour = colour.lerp(linear(0.16, 0.10, 0.08), 0.8 * lash * ramp(0.118, 0.112, q.length() - 0.004));
-        colour = colour.lerp(self.hair_colours[0].lerp(self.hair_colours[1], 0.1), 0.92 * brow(eye));
+        colour = colour.lerp(self.brows, 0.92 * brow(eye));
         Surface { colour, shine, gloss: 14.0 }
     }
 

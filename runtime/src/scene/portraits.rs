@@ -12,7 +12,7 @@ use crate::geometry::Pose;
 use crate::media::Picture;
 
 /// The horizontal field of view of a portrait, in radians: the head fills most of it.
-const FIELD: f64 = 0.40;
+const FIELD: f64 = 0.37;
 /// From the camera to the middle of the head.
 const DISTANCE: f64 = 4.0;
 
@@ -109,6 +109,7 @@ fn head(draws: &mut Draws) -> Head {
         },
         skin: fair.lerp(dark, pigment),
         hair_colours: [hair, hair * 2.4],
+        brows: hair * 1.1,
         iris: [iris, iris * 1.9],
         cloth: [cloth, cloth * 1.4],
     }
@@ -137,7 +138,8 @@ fn pose(draws: &mut Draws) -> Pose {
 
 /// Lays a picture with alpha over two colours that run into each other, brighter in one place.
 fn lay_over(picture: &mut Picture, draws: &mut Draws) {
-    let (first, second) = (vector(draws, [0.05; 3], [0.95; 3]), vector(draws, [-0.3; 3], [0.3; 3]));
+    let (grey, tint) = (draws.between([0.1, 0.9]) as f32, vector(draws, [-0.2; 3], [0.2; 3]));
+    let (first, second) = (tint + grey, vector(draws, [-0.25; 3], [0.25; 3]));
     let (sin, cos) = draws.between([0.0, std::f64::consts::TAU]).sin_cos();
     let (along, spot) = (Vec2::new(cos as f32, sin as f32), vector(draws, [-1.0, -1.0, -0.2], [1.0, 1.0, 0.3]));
     let size = Vec2::new(picture.width as f32, picture.height as f32);

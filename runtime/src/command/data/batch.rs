@@ -9,8 +9,9 @@ use super::super::{
     train::DataFolder,
 };
 use crate::{
+    data::{PictureBatches, Sample},
     media::{Picture, sheet},
-    sources::{PictureSource, Source},
+    sources::Source,
 };
 use std::{path::PathBuf, time::Instant};
 
@@ -61,37 +62,29 @@ pub fn batch(arguments: &Arguments) -> Outcome {
     let Source::Pictures(source) = opened else {
         return Err(Failure::usage(format!("`{name}` is {}(…), and batches of Pictures(…) can be seen", call.kind)));
     };
-    let (cells, times) = cells(&source, arguments.number, usize::from(arguments.count));
-    let shown: Vec<(&Picture, &str)> = cells.iter().map(|(picture, caption)| (picture, caption.as_str())).collect();
-    sheet(&shown, usize::from(arguments.count)).save(&arguments.out)?;
+    let (batches, count) = (&source.batches, usize::from(arguments.count));
+    let samples: Vec<Sample> =
+        (0..count as u64).map(|place| batches.sample(arguments.number * count as u64 + place)).collect();
+    let mut cells = Vec::new();
     let mut table = Table::new(&["field", ">ms a picture"]);
-    for (field, seconds) in times {
-        table.row([field, format!("{:.1}", seconds * 1e3 / f64::from(arguments.count))]);
+    for field in source.picture_fields() {
+        let started = Instant::now();
+        cells.extend(samples.iter().map(|sample| cell(batches, sample, field)));
+        let seconds = started.elapsed().as_secs_f64();
+        table.row([field.to_owned(), format!("{:.1}", seconds * 1e3 / count as f64)]);
     }
+    let shown: Vec<(&Picture, &str)> = cells.iter().map(|(picture, caption)| (picture, caption.as_str())).collect();
+    sheet(&shown, count).save(&arguments.out)?;
     print(&format!("{name}: {described}\n\n{table}\n{}\n", arguments.out.display()));
     Ok(())
 }
 
-/// The pictures of a batch, field by field, each with what it is; and the seconds that each field took.
-fn cells(source: &PictureSource, number: u64, count: usize) -> (Vec<(Picture, String)>, Vec<(String, f64)>) {
-    let batches = &source.batches;
-    let samples: Vec<_> = (0..count as u64).map(|place| batches.sample(number * count as u64 + place)).collect();
-    let (mut cells, mut times) = (Vec::new(), Vec::new());
-    for field in source.picture_fields() {
-        let started = Instant::now();
-        for sample in &samples {
-            let (picture, caption) = match batches.degraded(sample, field) {
-                Some(worse) => (worse, field.to_owned()),
-                None => {
-                    let path = batches.pictures.path(sample.index);
-                    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-                    let flipped = if sample.flipped { " flipped" } else { "" };
-                    (sample.picture.clone(), format!("{} {stem}{flipped}", sample.index))
-                }
-            };
-            cells.push((picture, caption));
-        }
-        times.push((field.to_owned(), started.elapsed().as_secs_f64()));
+/// One field of a sample, with what it is.
+fn cell(batches: &PictureBatches, sample: &Sample, field: &str) -> (Picture, String) {
+    if let Some(worse) = batches.degraded(sample, field) {
+        return (worse, field.to_owned());
     }
-    (cells, times)
+    let stem = batches.pictures.path(sample.index).file_stem().unwrap_or_default().to_string_lossy();
+    let flipped = if sample.flipped { " flipped" } else { "" };
+    (sample.picture.clone(), format!("{} {stem}{flipped}", sample.index))
 }

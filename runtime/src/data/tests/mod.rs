@@ -3,6 +3,7 @@
 mod batches;
 mod colmap;
 mod layouts;
+mod pictures;
 mod real;
 
 use std::path::Path;

@@ -254,7 +254,9 @@ fn driven(
     interrupt::listen();
     let results = match drive(&context, &arguments.task, task, &replaced(arguments), state) {
         Err(TaskError::Interrupted) => return Err(Failure::new(Code::Interrupted, "stopped")),
-        Err(error @ (TaskError::Option(_) | TaskError::Unsuitable(_))) => return Err(error).diagnosed(),
+        Err(error @ (TaskError::Option(_) | TaskError::Unsuitable(_) | TaskError::Spec(_))) => {
+            return Err(error).diagnosed();
+        }
         results => results?,
     };
     if arguments.json {

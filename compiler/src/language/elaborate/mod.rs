@@ -105,7 +105,8 @@ impl Spec {
         let networks = elaboration.networks();
         let given: BTreeSet<String> = inputs.iter().map(|(name, _)| name.clone()).collect();
         let found = elaboration.named(kind, name, &given).map(|program| {
-            let mut found = Found { sizes: IndexMap::new(), problems: Vec::new() };
+            let known = elaboration.settings.sizes.keys().cloned().collect();
+            let mut found = Found { known, sizes: IndexMap::new(), problems: Vec::new() };
             for (input, sizes) in inputs {
                 if let Some(entry) = program.inputs.get(input) {
                     let names: Vec<&str> = entry.value.axes.iter().map(size_name).collect();
@@ -150,6 +151,8 @@ fn size_name(axis: &AxisDeclaration) -> &str {
 
 /// Sizes that files decide, each with the tensor that did.
 struct Found {
+    /// The sizes that the spec has by name; what is written as a number is not for files to decide.
+    known: BTreeSet<String>,
     sizes: IndexMap<String, (usize, String)>,
     problems: Vec<Problem>,
 }
@@ -168,7 +171,7 @@ impl Found {
             }
             return;
         }
-        for (name, size) in names.iter().zip(sizes) {
+        for (name, size) in names.iter().zip(sizes).filter(|(name, _)| self.known.contains(**name)) {
             match self.sizes.get(*name) {
                 Some((other, decided)) if other != size => {
                     let message = format!("`{name}` would be {other} by `{decided}`, but {size} by `{tensor}`");

@@ -258,3 +258,38 @@ fn files_that_disagree() {
     let found = spec.unwrap().sizes_from(ProgramKind::Task, "task", &Overrides::none(), &inputs, &[]);
     insta::assert_snapshot!("files_that_disagree", render(&found.unwrap_err()));
 }
+
+/// Files decide what has a name in `sizes`. Numbers, and options of modules, decide themselves, whatever else they are beside.
+#[test]
+fn numbers_are_not_for_files_to_decide() {
+    let text = r#"System(
+        name: "a",
+        about: "b",
+        sizes: { "row": 2, "taps": 9 },
+        modules: {
+            "Taps": Module(
+                options: { "taps": 3 },
+                parameters: { "weight": "[tap: taps, two: 2] = 0" },
+                forward: "fn (x[]) -> y[] { y = x * sum(weight, tap, two) }",
+            ),
+        },
+        models: { "three": Model(network: Taps()), "five": Model(network: Taps(taps: 5)) },
+        tasks: {
+            "task": Task(
+                about: "c",
+                inputs: {
+                    "x": Input(axes: "[row, four: 4]", about: "d"),
+                    "z": Input(axes: "[row, six: 6]", about: "e"),
+                },
+                outputs: { "y": "[row]" },
+                equations: "y = three(five(sum(x, four) + sum(z, six)))",
+            ),
+        },
+    )"#;
+    let spec = Spec::parse("spec.ron", text, &|_| Err(std::io::ErrorKind::NotFound.into())).unwrap();
+    let inputs = [("x".to_owned(), vec![7, 4]), ("z".to_owned(), vec![7, 6])];
+    let weights = [("three.weight".to_owned(), vec![3, 2]), ("five.weight".to_owned(), vec![5, 2])];
+    let found = spec.sizes_from(ProgramKind::Task, "task", &Overrides::none(), &inputs, &weights).unwrap();
+    let decided: Vec<_> = found.sets.iter().map(|(name, size)| (name.as_str(), size.as_str())).collect();
+    assert_eq!(decided, [("row", "7")]);
+}

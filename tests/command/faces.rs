@@ -309,9 +309,9 @@ fn what_is_missing_is_said() {
         ("restore", &[], "there are no pictures"),
         ("restore", &["--in", "photo.png", "--opt", "detectors=blazefac"], "did you mean `blazeface`?"),
         ("restore", &["--in", "photo.png", "--aligned", "--opt", "upscale=0"], "`upscale` must be a factor"),
-        ("expect", &["--in", "photo.png", "--opt", "mask=nobody"], "it has no input `face`"),
-        ("expect", &["--in", "photo.png", "--opt", "detectors=left"], "it has no input `picture`"),
-        ("offsets", &["--in", "photo.png"], "write `--in NAME=photo.png`"),
+        ("expect", &["--in", "photo.png", "--opt", "mask=nobody"], "has no input `face`"),
+        ("expect", &["--in", "photo.png", "--opt", "detectors=left"], "has no input `picture`"),
+        ("offsets", &["--in", "photo.png", "--out", "x.safetensors"], "write `--in NAME=photo.png`"),
     ] {
         let message = refused(task, more);
         assert!(message.contains(answer), "{task} {more:?}\n{message}");

@@ -39,8 +39,8 @@ use visage_compiler::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Tensors in files are in the order of axes that `visage check` shows; sizes come from the tensors.
-An input may be a .safetensors, .pth or .npy file, a picture, a folder of pictures, or a number. `Restore` is
-given photographs, folders or patterns by --in without a name.
+An input may be a .safetensors, .pth or .npy file, a picture, a folder of pictures, or a number.
+`Restore` is given photographs, folders of them or patterns: --in without a NAME.
 
 Examples:
   visage run graphs/nerf render --weights runs/nerf --out orbit --frames 90
@@ -139,8 +139,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
         let (files, overrides) = feed::sized_by_weights(&source, &arguments.task, &arguments.weights)?;
         let system = source.spec.system(&overrides).diagnosed()?;
         let task = &system.tasks[&arguments.task];
-        if let Some(driver) = task.driver.as_ref().filter(|driver| loose == 0 || takes_files(driver)) {
-            tracing::debug!("driver: {}", driver.kind);
+        if task.driver.as_ref().is_some_and(|driver| loose == 0 || takes_files(driver)) {
             source.overrides = overrides;
             let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
             let mut state = feed::parameters(&system, &wanted, &files, &arguments.weights, arguments.seed)?;
@@ -257,7 +256,9 @@ fn driven(
     interrupt::listen();
     let results = match drive(&context, &arguments.task, task, &replaced(arguments), state) {
         Err(TaskError::Interrupted) => return Err(Failure::new(Code::Interrupted, "stopped")),
-        Err(error @ (TaskError::Option(_) | TaskError::Unsuitable(_))) => return Err(error).diagnosed(),
+        Err(error @ (TaskError::Option(_) | TaskError::Unsuitable(_) | TaskError::Spec(_))) => {
+            return Err(error).diagnosed();
+        }
         results => results?,
     };
     if arguments.json {

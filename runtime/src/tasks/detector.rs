@@ -20,13 +20,16 @@ const COARSEST: usize = 32;
 /// The longest side in pixels at which a photograph is looked at: strips and panoramas are not enlarged without end.
 const LONGEST: f64 = 8192.0;
 
+/// How many times wider than a face's box the square is in which its points are found once more.
+const AROUND: f64 = 2.0;
+
 /// A task with an input `picture` `[image, channel, y, x]` (RGB in 0..1) and the outputs `score` `[image, candidate]` (0..1),
 /// `box` `[image, candidate, corner]` (left, top, right, bottom) and `points` `[image, candidate, point, xy]` (four or five,
 /// as in [`Face::points`]), in fractions of the picture. A size by name of images becomes 1.
 ///
 /// Where rows and columns of the picture are two sizes by name, the task is given the photograph as a whole, with its
 /// shorter side brought to `short` pixels and both filled up with black to multiples of 32. A task for squares of one size
-/// is given [`tiles`].
+/// is given [`tiles`], and each face that it finds once more, upright, since points are exact where a face is large.
 #[derive(Debug)]
 pub struct Detector<'a> {
     context: &'a Context<'a>,
@@ -100,32 +103,61 @@ impl<'a> Detector<'a> {
             View::Whole(_) => {
                 let [width, height] = size.map(|side| ((side as f64 * scale).round() as usize).max(1));
                 let copy = filled_up(&resample(photograph, width, height));
-                // What was filled up begins beyond the photograph.
-                let extent = [
-                    copy.width as f64 * photograph.width as f64 / width as f64,
-                    copy.height as f64 * photograph.height as f64 / height as f64,
-                ];
-                found.extend(self.candidates(&copy, [0.0; 2], extent, state)?);
+                let back = [size[0] as f64 / width as f64, size[1] as f64 / height as f64];
+                found.extend(self.candidates(&copy, |at| [0, 1].map(|k| at[k] * back[k]), state)?);
             }
             View::Tiles(side) => {
                 let side = *side;
                 for tile in tiles(size, side as f64 / scale) {
                     let place = Similarity::scaled(tile.side / side as f64, tile.corner);
                     let seen = warp(photograph, &place, side, side, Border::Colour([0.0; 3]));
-                    let candidates = self.candidates(&seen, tile.corner, [tile.side; 2], state)?;
+                    let candidates = self.candidates(&seen, |at| place.apply(at), state)?;
                     found.extend(candidates.into_iter().filter(|face| tile.holds(face.corners, size)));
                 }
             }
         }
-        Ok(keep(found, self.overlap))
+        let mut kept = keep(found, self.overlap);
+        if let View::Tiles(side) = self.view {
+            for face in &mut kept {
+                self.look_again(photograph, face, side, state)?;
+            }
+        }
+        Ok(kept)
     }
 
-    /// What the program finds in a view whose left upper corner and extent, in pixels of the photograph, are given.
+    /// Finds the points of a face once more where it is upright and of the size that the detector knows best: in a square twice
+    /// as wide as its box.
+    fn look_again(
+        &mut self,
+        photograph: &Picture,
+        face: &mut Face,
+        side: usize,
+        state: &mut State,
+    ) -> Result<(), TaskError> {
+        let [left, right] = [face.points[0], face.points[1]];
+        let across = [right[0] - left[0], right[1] - left[1]].map(|x| x / face.eye_distance().max(f64::MIN_POSITIVE));
+        let [x0, y0, x1, y1] = face.corners;
+        let scale = AROUND * (x1 - x0).max(y1 - y0) / side as f64;
+        let turned = Similarity { turn: across.map(|x| x * scale), shift: [0.0; 2] };
+        let (centre, middle) = (turned.apply([side as f64 / 2.0; 2]), face.middle());
+        let place = Similarity { shift: [0, 1].map(|k| middle[k] - centre[k]), ..turned };
+        let seen = warp(photograph, &place, side, side, Border::Colour([0.0; 3]));
+        let again = keep(self.candidates(&seen, |at| at, state)?, self.overlap);
+        // Neighbours may be seen beside it.
+        let whole = Face { corners: [0.25, 0.25, 0.75, 0.75].map(|x| x * side as f64), ..face.clone() };
+        if let Some(again) = again.iter().max_by(|a, b| a.overlap(&whole).total_cmp(&b.overlap(&whole)))
+            && again.overlap(&whole) > self.overlap
+        {
+            face.points = again.points.iter().map(|point| place.apply(*point)).collect();
+        }
+        Ok(())
+    }
+
+    /// What the program finds in a view. `place` takes pixels of the view to those in which faces are given.
     fn candidates(
         &mut self,
         view: &Picture,
-        corner: [f64; 2],
-        extent: [f64; 2],
+        place: impl Fn([f64; 2]) -> [f64; 2],
         state: &mut State,
     ) -> Result<Vec<Face>, TaskError> {
         go_on()?;
@@ -136,13 +168,13 @@ impl<'a> Detector<'a> {
         let outputs = executable.run(state, &IndexMap::from([("picture".to_owned(), buffer)]), key)?;
         let [scores, boxes, points] = ["score", "box", "points"].map(|name| outputs[name].as_f32());
         let count = points.len() / scores.len();
-        let place = |at: &[f32]| [0, 1].map(|k| corner[k] + f64::from(at[k]) * extent[k]);
+        let place = |at: &[f32]| place([f64::from(at[0]) * view.width as f64, f64::from(at[1]) * view.height as f64]);
         let candidates = scores.iter().zip(boxes.chunks_exact(4)).zip(points.chunks_exact(count));
         let sure = candidates.filter(|((score, _), _)| **score >= self.threshold);
         Ok(sure
             .map(|((score, corners), points)| {
                 let [[left, top], [right, bottom]] = [place(&corners[..2]), place(&corners[2..])];
-                let points = points.chunks_exact(2).map(place).collect();
+                let points = points.chunks_exact(2).map(&place).collect();
                 Face { score: *score, corners: [left, top, right, bottom], points }
             })
             .collect())

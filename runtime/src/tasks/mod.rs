@@ -198,11 +198,8 @@ fn one_picture(
     given: &BTreeSet<String>,
 ) -> Result<Overrides, TaskError> {
     let as_written = context.spec.program(ProgramKind::Task, name, context.overrides, given)?;
-    let Some(declared) = as_written.inputs.get(input) else {
-        let problem = format!("the task `{name}` has no input `{input}`, which this driver feeds");
-        return Err(TaskError::Unsuitable(problem));
-    };
-    let images = declared.size_names.first().filter(|name| context.system.sizes.contains_key(*name));
+    let images = as_written.inputs.get(input).and_then(|declared| declared.size_names.first());
+    let images = images.filter(|name| context.system.sizes.contains_key(*name));
     Ok(images.into_iter().fold(context.overrides.clone(), |overrides, images| overrides.set(images, 1)))
 }
 

@@ -275,7 +275,7 @@ fn weighed<'n>(context: &Context<'_>, names: &'n [String], state: &State) -> Res
 /// Where pictures go.
 enum Target {
     Picture(PathBuf),
-    Video { path: PathBuf, rate: f64, writer: Option<Mp4Writer> },
+    Video { path: PathBuf, rate: f64, writer: Option<Box<Mp4Writer>> },
     Folder { root: PathBuf, used: BTreeSet<String> },
 }
 
@@ -309,7 +309,7 @@ impl Target {
                 let frame = &made.picture;
                 let writer = match writer {
                     Some(writer) => writer,
-                    None => writer.insert(Mp4Writer::new(out, frame.width, frame.height, *rate)?),
+                    None => writer.insert(Box::new(Mp4Writer::new(out, frame.width, frame.height, *rate)?)),
                 };
                 writer.push(frame)?;
             }

@@ -214,10 +214,8 @@ pub(super) fn combine(
             (read, e.plus(to.into(), &k, k_index))
         }
     };
-    let Layout::Partials { elements, .. } = plan.buffers[source.0 as usize].layout else {
-        unreachable!("partial results are combined")
-    };
-    let distance = elements.next_multiple_of(LANES) * unit * 4;
+    // From one chunk to the next.
+    let distance = plan.buffers[source.0 as usize].layout.elements() / chunks * unit * 4;
     let address = e.element(from, read, unit);
     let suffix = match dtype {
         DType::F64 => "f64",

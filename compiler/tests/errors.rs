@@ -230,6 +230,28 @@ fn training() {
 }
 
 #[test]
+fn families() {
+    check_equations("family_without_member", "kept[1] = x\nkept[3] = x\ny = sum(kept[2], xyz)");
+    check_equations("family_whole", "kept[1] = x\ny = sum(kept, xyz)");
+    check_equations("member_of_a_value", "y = sum(x, xyz)\ny[1] = x");
+}
+
+#[test]
+fn stages() {
+    check(
+        "stages",
+        r#"System(
+    name: "a",
+    about: "b",
+    uses: ["layers.ron"],
+    sizes: { "xyz": 3 },
+    models: { "one": Model(network: Linear(from: "xyz", to: "xyz"), starts_from: "tow") },
+    schedules: { "weight": Pieces(values: [1, 2], at: [10, 20]) },
+)"#,
+    );
+}
+
+#[test]
 fn structures() {
     check(
         "optimiser_misspelt",

@@ -319,6 +319,58 @@ fn networks_store_what_their_modules_say() {
     system.losses["l"].graph.verify().unwrap();
 }
 
+/// Values by number, given in a loop and taken in another order.
+#[test]
+fn families_of_values() {
+    let squares = "for k in 0..3 { kept[2 * k] = k * x }\ny = kept[4] - kept[2] + 0 * kept[0]";
+    check(squares, "[i, j]", &[0.0, 1.0, 2.0, 3.0, 4.0, 5.0]);
+    let functions = "fn both(v[j]) -> (a[], b[]) { a = sum(v, j)\n b = 1.0 }";
+    check_with(functions, "(kept[1], other) = both(x)\ny = kept[1] * other", "[i]", &[3.0, 12.0]);
+}
+
+/// A dot reaches stored values, too; gradients by them are values.
+#[test]
+fn stored_values_of_layers() {
+    let text = NETWORKS.replace("\"in\":", "\"first\":").replace("= in(x)", "= first(x)").replace(
+        "mean(frozen(row(x)) + row.blocks[1](x))",
+        "sum(grad(sum(row.blocks[1](x)), row.blocks[1].weight)) + sum(frozen.bias)",
+    );
+    let loss = &system(&text).losses["l"];
+    let names: Vec<&str> = loss.parameters.keys().map(String::as_str).collect();
+    assert_eq!(names, ["frozen.bias"], "the gradient of a sum of products does not depend on the weight");
+}
+
+/// Steps and reports that are there in some stages only, and when steps run.
+#[test]
+fn steps_have_their_time() {
+    let update = "loss: \"l\", optimiser: Adam(), rate: 0.1, batch: { \"x\": \"d.x\" }";
+    let text = NETWORKS.replace("\"in\":", "\"first\":").replace("= in(x)", "= first(x)").replace(
+        "steps: { \"s\":",
+        &format!(
+            "steps: {{ \"none\": Update(when: \"depth > 3\", {update}), \"late\": Update(from: 5, until: 12, every: 3, {update}), \"s\":"
+        ),
+    );
+    let steps = system(&text).training.steps;
+    assert_eq!(steps.keys().collect::<Vec<_>>(), ["late", "s"]);
+    let late = &steps["late"];
+    let runs: Vec<u64> = (0..20).filter(|round| late.runs_in(*round)).collect();
+    assert_eq!(runs, [6, 9]);
+    let before = |round: u64| (0..round).filter(|round| late.runs_in(*round)).count() as u64;
+    assert!((0..20).all(|round| late.runs_before(round) == before(round)));
+}
+
+/// Braces of an expression inside the braces of a name.
+#[test]
+fn names_hold_conditions() {
+    let text = NETWORKS
+        .replace("\"in\":", "\"first\":")
+        .replace("= in(x)", "= first(x)")
+        .replace("\"{2 * k}\"", "\"{if k == 0 { 7 } else { k }}b\"");
+    let names: Vec<String> = system(&text).parameters.keys().filter(|name| name.starts_with("blocks")).cloned().collect();
+    assert_eq!(names[0], "blocks.7b.weight");
+    assert_eq!(names[3], "blocks.1b.weight");
+}
+
 #[test]
 fn words_of_the_language_name_nothing() {
     let errors = parse_system(NETWORKS).unwrap_err();

@@ -292,9 +292,10 @@ impl Program {
         }
         let start = self.functions.len();
         let other = if functions.len() > 1 { "\t.reg .pred %other;\n" } else { "" };
+        // A block a processor is enough: registers are not spilled for the sake of another.
         let _ = write!(
             self.functions,
-            "\n{constants}.visible .entry {entry}({}\n)\n.reqntid {THREADS}, 1, 1\n{{\n\
+            "\n{constants}.visible .entry {entry}({}\n)\n.reqntid {THREADS}, 1, 1\n.minnctapersm 1\n{{\n\
              \t.reg .b32 {BLOCK};\n{other}\tmov.u32 {BLOCK}, %ctaid.x;\n{code}}}\n",
             parameters.join(","),
         );

@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -63,12 +64,16 @@ fn visage(arguments: &[&str]) -> String {
 }
 
 /// Translates a program, and tells what its largest kernels take.
-fn check(ptxas: &Path, spec: &Path, program: &str, family: &str) {
+fn check(ptxas: &Path, (spec, more): (&Path, &[&str]), program: &str, family: &str, seen: &mut HashSet<String>) {
     let folder = tempfile::tempdir().unwrap();
     let text = folder.path().join("program.ptx");
     let target = format!("ptx:{family}");
     let (spec, path) = (spec.to_str().unwrap(), text.to_str().unwrap());
-    visage(&["compile", spec, program, "--target", &target, "--emit", "ptx", "--out", path]);
+    visage(&[&["compile", spec, program, "--target", &target, "--emit", "ptx", "--out", path], more].concat());
+    // Tasks that differ in their drivers alone are one program.
+    if !seen.insert(std::fs::read_to_string(path).unwrap()) {
+        return;
+    }
     let output = Command::new(ptxas)
         .args(["-v", "--warn-on-spills", &format!("-arch={family}"), path, "-o"])
         .arg(folder.path().join("program.cubin"))
@@ -104,17 +109,25 @@ fn specs() -> Vec<PathBuf> {
 }
 
 /// Tasks, losses and training steps.
-fn programs(spec: &Path) -> Vec<String> {
-    let about: Value = serde_json::from_str(&visage(&["check", spec.to_str().unwrap(), "--json"])).unwrap();
+fn programs(spec: &Path, more: &[&str]) -> Vec<String> {
+    let about = visage(&[&["check", spec.to_str().unwrap(), "--json"], more].concat());
+    let about: Value = serde_json::from_str(&about).unwrap();
     let parts = [&about["tasks"], &about["losses"], &about["training"]["steps"]];
     parts.iter().filter_map(|part| part.as_object()).flat_map(|part| part.keys().cloned()).collect()
 }
 
 fn every_program(family: &str) {
     let Some(ptxas) = ptxas() else { return };
+    let mut seen = HashSet::new();
     for spec in specs() {
-        for program in programs(&spec) {
-            check(&ptxas, &spec, &program, family);
+        // Systems with several stages are translated as they are in the first and in the last.
+        let stages: &[&[&str]] = match spec.ends_with("codeformer") {
+            true => &[&["--set", "image=1"], &["--set", "image=1", "--set", "stage=3"]],
+            false => &[&[]],
+        };
+        for (more, program) in stages.iter().flat_map(|more| programs(&spec, more).into_iter().map(move |p| (more, p)))
+        {
+            check(&ptxas, (&spec, more), &program, family, &mut seen);
         }
     }
 }

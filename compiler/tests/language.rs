@@ -366,7 +366,8 @@ fn names_hold_conditions() {
         .replace("\"in\":", "\"first\":")
         .replace("= in(x)", "= first(x)")
         .replace("\"{2 * k}\"", "\"{if k == 0 { 7 } else { k }}b\"");
-    let names: Vec<String> = system(&text).parameters.keys().filter(|name| name.starts_with("blocks")).cloned().collect();
+    let names: Vec<String> =
+        system(&text).parameters.keys().filter(|name| name.starts_with("blocks")).cloned().collect();
     assert_eq!(names[0], "blocks.7b.weight");
     assert_eq!(names[3], "blocks.1b.weight");
 }

@@ -16,7 +16,12 @@ use visage_runtime::{
 };
 
 pub fn nerf(overrides: &Overrides) -> System {
-    let spec = Spec::load(Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/nerf/nerf.ron"));
+    shipped("nerf", overrides)
+}
+
+/// A system of `graphs`.
+pub fn shipped(name: &str, overrides: &Overrides) -> System {
+    let spec = Spec::load(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("graphs/{name}/{name}.ron")));
     spec.unwrap_or_else(|error| panic!("{error}")).system(overrides).unwrap_or_else(|errors| panic!("{errors}"))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     golden::{assert_close, assert_near, drawn, weights_by_formula},
-    support::{root, shared, succeeds},
+    support::{fails, root, shared, succeeds},
 };
 use std::path::Path;
 use visage_runtime::{array::Array, checkpoint::Checkpoint};
@@ -125,4 +125,64 @@ fn the_whole_of_it_restores_as_the_official_code_does() {
         let codes: Vec<f64> = logits.chunks_exact(1024).map(|token| highest(token) as f64).collect();
         assert_eq!(codes, golden.tensor("out.indices").unwrap().to_f64());
     }
+}
+
+/// Three stages at the smallest sizes, on generated heads: each begins with what the one before has left, and only what a
+/// stage trains changes.
+#[test]
+fn stages_hand_over_what_they_learnt() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = root().join("graphs/codeformer").display().to_string();
+    let sizes = "side=16 width=8 levels=3 depth=1 groups=4 code=16 feature=8 hidden=16 head=2 wide=24 layers=1 coarsest=1 \
+        critic_width=4 critic_layers=2 image=2 perceptual=false rounds=4 report_every=4 adversary_from=1 bad_from=2 \
+        mixed_from=3 mixed_every=1 trust_from=1 heads=12";
+    let set: Vec<&str> = sizes.split_whitespace().flat_map(|size| ["--set", size]).collect();
+    let train = |stage: &str, out: &str, weights: &[&str]| {
+        let stage = format!("stage={stage}");
+        let mut arguments =
+            vec!["train", &spec, "--out", out, "--checkpoint-every", "4", "--keep", "9", "--set", &stage];
+        arguments.extend(&set);
+        weights.iter().for_each(|weights| arguments.extend(["--weights", *weights]));
+        succeeds(folder.path(), &arguments);
+        let read = |round: &str| Checkpoint::read(&folder.path().join(out).join("checkpoints").join(round)).unwrap();
+        [read("00000000.safetensors"), read("00000004.safetensors")]
+    };
+    let same =
+        |a: &Checkpoint, b: &Checkpoint, [one, other]: [&str; 2]| a.tensor(one).unwrap() == b.tensor(other).unwrap();
+
+    let mut without = vec!["train", &spec, "--out", "none", "--set", "stage=2"];
+    without.extend(&set);
+    let refused = fails(folder.path(), 2, &without);
+    assert!(refused.contains("the values of the model `autoencoder` must be given"), "{refused}");
+
+    let [before, first] = train("1", "first", &[]);
+    assert!(first.tensors.keys().all(|name| !name.starts_with("ft_layers")), "a stage keeps what it needs");
+    for name in ["hq.encoder.blocks.0.weight", "hq.quantize.embedding.weight", "critic.main.0.weight"] {
+        assert!(!same(&before, &first, [name; 2]), "{name} does not change");
+    }
+    let [before, second] = train("2", "second", &["first"]);
+    let pairs =
+        [("encoder.blocks.0.weight", true), ("quantize.embedding.weight", false), ("generator.blocks.0.weight", false)];
+    for (name, changes) in pairs {
+        assert!(
+            same(&before, &first, [name, &format!("hq.{name}")]),
+            "{name} does not begin where the first stage ended"
+        );
+        assert_eq!(!same(&before, &second, [name; 2]), changes, "{name}");
+    }
+    assert!(same(&first, &second, ["hq.encoder.blocks.0.weight"; 2]), "the teacher changes");
+    let [before, third] = train("3", "third", &["first", "second"]);
+    for (name, earlier, changes) in [
+        ("ft_layers.0.linear1.weight", &second, true),
+        ("critic.main.0.weight", &first, true),
+        ("generator.blocks.0.weight", &second, false),
+    ] {
+        assert!(same(&before, earlier, [name; 2]), "{name} does not begin where it was left");
+        assert_eq!(!same(&before, &third, [name; 2]), changes, "{name}");
+    }
+    assert!(!same(&before, &third, ["fuse_convs_dict.8.shift.2.weight"; 2]));
+    let table = std::fs::read_to_string(folder.path().join("third/results/compare/comparison.json")).unwrap();
+    let found: serde_json::Value = serde_json::from_str(&table).unwrap();
+    assert_eq!(found["means"].as_object().unwrap().len(), 6);
+    assert!(found["means"]["5: true codes"]["psnr"].as_f64().unwrap() > 3.0);
 }

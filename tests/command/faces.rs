@@ -82,7 +82,7 @@ fn retina_names() -> BTreeSet<String> {
 
 #[test]
 fn retinaface_has_the_parameters_of_the_published_one() {
-    let spec = Spec::load(&root().join("tests/specs/faces.ron")).unwrap_or_else(|error| panic!("{error}"));
+    let spec = Spec::load(root().join("tests/specs/faces.ron")).unwrap_or_else(|error| panic!("{error}"));
     let system = spec.system(&Overrides::none()).unwrap_or_else(|error| panic!("{error}"));
     let of = |model: &str| system.parameters.iter().filter(move |(_, p)| p.model == model).collect::<Vec<_>>();
     let found: BTreeSet<String> = of("retina").iter().map(|(name, _)| (*name).clone()).collect();

@@ -36,6 +36,7 @@ mod window;
 
 use crate::plan::{BufferId, Kernel, LANES, Plan, PlanOptions, Products, Source, Stage, Step, Target, Term, words};
 use emitter::{EXCHANGE_BYTES, Emitter, PITCH, THREADS, tile_bytes};
+use rustc_hash::FxHashMap;
 use std::{fmt, fmt::Write, ops::Range, str::FromStr};
 use text::{Operand, SCOPE};
 use thiserror::Error;
@@ -154,7 +155,7 @@ pub enum Argument {
 pub struct Launch {
     /// The steps of the plan that it is: one, or several that have nothing to do with each other.
     pub steps: Range<usize>,
-    /// The name of the function.
+    /// The name of the function, that of the first launch which it is called by.
     pub entry: String,
     /// Blocks.
     pub blocks: usize,
@@ -223,8 +224,9 @@ pub fn compile(plan: &Plan, options: &PtxOptions) -> Result<Program, PtxError> {
     }
     let mut program =
         Program { family: options.family, launches: Vec::new(), scratch_bytes: 0, functions: String::new() };
+    let mut known = FxHashMap::default();
     for steps in together::groups(plan, &functions) {
-        program.add(steps.clone(), &functions[steps]);
+        program.add(steps.clone(), &functions[steps], &mut known);
     }
     Ok(program)
 }
@@ -260,9 +262,12 @@ impl Function {
     }
 }
 
+/// What was written of functions: the name of each and its place, by its text without a name.
+type Known = FxHashMap<String, (String, Range<usize>)>;
+
 impl Program {
-    /// Adds a launch of some steps, each in blocks of its own.
-    fn add(&mut self, steps: Range<usize>, functions: &[Function]) {
+    /// Adds a launch of some steps, each in blocks of its own. Steps that do the same with other values share a function.
+    fn add(&mut self, steps: Range<usize>, functions: &[Function], known: &mut Known) {
         let entry = match functions {
             [one] => format!("step_{}_{}", steps.start, identifier(&one.name)),
             _ => format!("steps_{}_to_{}", steps.start, steps.end - 1),
@@ -276,29 +281,35 @@ impl Program {
         let (mut code, mut constants, mut first) = (String::new(), String::new(), 0);
         for (number, function) in functions.iter().enumerate() {
             let scope = if functions.len() > 1 { format!("s{number}_") } else { String::new() };
-            let (body, tables) = function.placed(&format!("{entry}_{number}"), &scope, first);
+            let (body, tables) = function.placed(&format!("{ENTRY}_{number}"), &scope, first);
             first += function.arguments.len();
             constants += &tables;
-            let name = function.name.replace('\n', " ");
             let blocks = function.blocks;
             let _ = match number + 1 == functions.len() {
-                true => write!(code, "\t// {name}\n{body}"),
+                true => write!(code, "{body}"),
                 false => write!(
                     code,
-                    "\t// {name}\n\tsetp.ge.u32 %other, {BLOCK}, {blocks};\n\t@%other bra $N{number};\n\
+                    "\tsetp.ge.u32 %other, {BLOCK}, {blocks};\n\t@%other bra $N{number};\n\
                      {body}$N{number}:\n\tsub.u32 {BLOCK}, {BLOCK}, {blocks};\n"
                 ),
             };
         }
-        let start = self.functions.len();
         let other = if functions.len() > 1 { "\t.reg .pred %other;\n" } else { "" };
         // A block a processor is enough: registers are not spilled for the sake of another.
-        let _ = write!(
-            self.functions,
-            "\n{constants}.visible .entry {entry}({}\n)\n.reqntid {THREADS}, 1, 1\n.minnctapersm 1\n{{\n\
+        let text = format!(
+            "{constants}.visible .entry {ENTRY}({}\n)\n.reqntid {THREADS}, 1, 1\n.minnctapersm 1\n{{\n\
              \t.reg .b32 {BLOCK};\n{other}\tmov.u32 {BLOCK}, %ctaid.x;\n{code}}}\n",
             parameters.join(","),
         );
+        let (entry, text) = known
+            .entry(text)
+            .or_insert_with_key(|text| {
+                let start = self.functions.len();
+                let names: Vec<String> = functions.iter().map(|function| function.name.replace('\n', " ")).collect();
+                let _ = write!(self.functions, "\n// {}\n{}", names.join("; "), text.replace(ENTRY, &entry));
+                (entry, start..self.functions.len())
+            })
+            .clone();
         let most = |bytes: fn(&Function) -> usize| functions.iter().map(bytes).max().unwrap_or(0);
         self.scratch_bytes = self.scratch_bytes.max(most(|function| function.scratch_bytes));
         self.launches.push(Launch {
@@ -308,7 +319,7 @@ impl Program {
             threads: THREADS,
             shared_bytes: most(|function| function.shared_bytes),
             arguments,
-            text: start..self.functions.len(),
+            text,
         });
     }
 }

@@ -44,19 +44,25 @@ impl Weights {
 
     /// The array of each parameter of `wanted` that the files hold, by the parameter's official name.
     ///
-    /// Names are compared as they are, after the model's renames, and without the prefix that most of a
-    /// file's names share (`w.`, `module.`); a prefix given with the file is the only one tried.
+    /// Names are compared as they are and after the model's renames; where none is found so, without a prefix that the file's
+    /// names share (`w.`, `module.`). A prefix given with the file is the only one tried.
     pub fn matched<'a>(&'a self, system: &System, wanted: &[&str]) -> IndexMap<String, &'a Array> {
         let mut found = IndexMap::new();
         for file in &self.files {
-            let prefixes = match &file.prefix {
-                Some(prefix) => vec![prefix.as_str()],
-                None => file.prefixes(system, wanted),
+            let best = match &file.prefix {
+                Some(prefix) => file.matched(system, wanted, prefix),
+                None => {
+                    let prefixes = std::iter::once("").chain(file.prefixes(system, wanted));
+                    let mut candidates = prefixes.map(|prefix| file.matched(system, wanted, prefix));
+                    let as_they_are = candidates.next().filter(|found| !found.is_empty());
+                    // The first of equals.
+                    let most = |best: IndexMap<_, _>, other: IndexMap<_, _>| {
+                        if other.len() > best.len() { other } else { best }
+                    };
+                    as_they_are.or_else(|| candidates.reduce(most)).unwrap_or_default()
+                }
             };
-            let candidates = prefixes.iter().map(|prefix| file.matched(system, wanted, prefix));
-            // The first of equals: no prefix rather than some.
-            let best = candidates.reduce(|best, other| if other.len() > best.len() { other } else { best });
-            found.extend(best.unwrap_or_default());
+            found.extend(best);
         }
         found
     }
@@ -96,7 +102,7 @@ impl Weights {
 }
 
 impl File {
-    /// The empty prefix, and each that stands before the first wanted name that there is: those of moving averages first.
+    /// What stands before the first wanted name that there is: prefixes of moving averages first.
     fn prefixes<'a>(&'a self, system: &System, wanted: &[&str]) -> Vec<&'a str> {
         let names = || self.checkpoint.tensors.keys();
         let before = |name: &'a str, wanted: &str| {
@@ -109,7 +115,7 @@ impl File {
             wanted.iter().map(|wanted| names().filter_map(|name| before(name, wanted)).collect::<IndexSet<_>>());
         let mut prefixes: Vec<&str> = found.into_iter().find(|found| !found.is_empty()).into_iter().flatten().collect();
         prefixes.sort_by_key(|prefix| !prefix.contains("ema"));
-        std::iter::once("").chain(prefixes.into_iter().filter(|prefix| !prefix.is_empty())).collect()
+        prefixes
     }
 
     fn matched<'a>(&'a self, system: &System, wanted: &[&str], prefix: &str) -> IndexMap<String, &'a Array> {

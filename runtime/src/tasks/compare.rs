@@ -35,6 +35,9 @@ use visage_compiler::{
 /// The field that holds pictures as they are.
 const PICTURE: &str = "picture";
 
+/// How wide pictures are shown at least, in pixels.
+const SHOWN_SIDE: usize = 128;
+
 /// The options.
 #[derive(Debug)]
 struct Settings {
@@ -147,10 +150,12 @@ pub fn compare(context: &Context<'_>, options: &mut Options, state: &mut State) 
         }
     }
 
-    let captions: Vec<&str> =
-        [settings.given.as_str()].into_iter().chain(variants.keys().map(String::as_str)).chain(["as it is"]).collect();
-    let rows = [(settings.given.as_str(), given_sums)].into_iter();
-    let rows: Vec<(&str, [f64; 3])> = rows
+    let named = variants.keys().map(String::as_str);
+    let captions: Vec<&str> = [settings.given.as_str()].into_iter().chain(named).chain(["as it is"]).collect();
+    // A picture is what it is.
+    let given = (settings.given != PICTURE).then_some((settings.given.as_str(), given_sums));
+    let rows: Vec<(&str, [f64; 3])> = given
+        .into_iter()
         .chain(variants.iter().map(|(caption, variant)| (caption.as_str(), variant.sums)))
         .map(|(caption, sums)| (caption, sums.0.map(|sum| sum / count.max(1) as f64)))
         .collect();
@@ -181,8 +186,9 @@ fn results(
     std::fs::write(&path, format!("{summary:#}\n")).map_err(DataError::io(&path))?;
     results.files.push(path);
     if !shown.is_empty() {
-        let captioned = shown.iter().flat_map(|row| row.iter().zip(captions.iter().copied()));
-        let picture = sheet(&captioned.collect::<Vec<_>>(), captions.len());
+        let large: Vec<Picture> = shown.iter().flatten().map(enlarged).collect();
+        let captioned: Vec<(&Picture, &str)> = large.iter().zip(captions.iter().copied().cycle()).collect();
+        let picture = sheet(&captioned, captions.len());
         let path = context.out.join("comparison.png");
         picture.save(&path)?;
         results.files.push(path);
@@ -190,6 +196,13 @@ fn results(
     }
     results.table = Some(table.to_string());
     Ok(results)
+}
+
+/// A small picture with pixels that can be seen, and room for a caption.
+fn enlarged(picture: &Picture) -> Picture {
+    let factor = SHOWN_SIDE.div_ceil(picture.width.max(1));
+    let at = |x: usize, y: usize, channel: usize| picture.pixel(x / factor, y / factor)[channel];
+    Picture::from_fn(picture.width * factor, picture.height * factor, picture.channels, at)
 }
 
 /// A task that says how far apart two pictures are.

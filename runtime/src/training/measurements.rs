@@ -32,7 +32,8 @@ impl Measurements {
     pub fn open(path: &Path, columns: &[String], first_round: u64) -> io::Result<Measurements> {
         let earlier = if first_round > 0 && path.exists() { read(path)?.rows } else { Vec::new() };
         write_atomically(path, |writer| {
-            writeln!(writer, "round,{}", columns.join(","))?;
+            // A comma begins another cell.
+            writeln!(writer, "round,{}", columns.join("\n").replace(',', ";").replace('\n', ","))?;
             for (round, values) in earlier.iter().filter(|(round, _)| *round < first_round) {
                 writer.write_all(line(*round, values).as_bytes())?;
             }

@@ -186,3 +186,20 @@ fn stages_hand_over_what_they_learnt() {
     assert_eq!(found["means"].as_object().unwrap().len(), 6);
     assert!(found["means"]["5: true codes"]["psnr"].as_f64().unwrap() > 3.0);
 }
+
+/// The network that tells people apart. Its weights are stored in half precision, which moves numbers of a descriptor by up
+/// to 2.5e-4.
+#[test]
+fn people_are_told_apart_as_dlib_does() {
+    let Some(weights) = shared("data/weights/face_recognition.safetensors") else { return };
+    let Some(reference) = shared("data/weights/face_recognition.reference.safetensors") else { return };
+    let expected = Checkpoint::read(&reference).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (weights, face) = (weights.display().to_string(), format!("face={}:image", reference.display()));
+    let more = ["--weights", &weights, "--in", &face];
+    let found = check(folder.path(), &["run", "descriptor"], "graphs/codeformer", &more);
+    let [found, expected] = [found.tensor("d"), expected.tensor("output.descriptor")].map(|d| d.unwrap().to_f64());
+    let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    println!("descriptors: largest difference {off:.1e}");
+    assert!(off <= 3e-4, "{off:e}");
+}

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use super::DataError;
-use crate::media::{Background, Picture, nearest_byte};
+use crate::media::{Background, Picture, is_picture, nearest_byte};
 
 /// How a picture becomes a square.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -131,17 +131,13 @@ impl Pictures {
 
 /// The paths of all pictures below a folder, in order.
 fn find(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let picture = |path: &Path| {
-        let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
-        ending.is_some_and(|ending| matches!(ending.as_str(), "png" | "jpg" | "jpeg"))
-    };
     let mut found = Vec::new();
     for entry in WalkDir::new(folder).follow_links(true) {
         let entry = entry.map_err(|error| {
             let path = error.path().unwrap_or(folder).to_owned();
             DataError::Io { path, source: error.into() }
         })?;
-        if entry.file_type().is_file() && picture(entry.path()) {
+        if entry.file_type().is_file() && is_picture(entry.path()) {
             found.push(entry.into_path());
         }
     }

@@ -12,15 +12,20 @@ use std::{
 };
 use visage_compiler::system::Call;
 
+/// The options of a data set of a kind, for the source called `name`.
+fn options_of(name: &str, call: &Call, kind: &str) -> Result<Options, SourceError> {
+    if call.kind != kind {
+        return Err(unknown_kind(name, &call.kind, &[kind]));
+    }
+    Ok(Options::new(call, &BTreeMap::new()))
+}
+
 /// The folder of one head seen from all sides, for the source called `name`.
 ///
 /// # Errors
 /// The call is of another kind, an option is wrong, or the folder cannot be written.
 pub fn head(name: &str, call: &Call, parent: &Path) -> Result<PathBuf, SourceError> {
-    if call.kind != "GeneratedHead" {
-        return Err(unknown_kind(name, &call.kind, &["GeneratedHead"]));
-    }
-    let mut options = Options::new(call, &BTreeMap::new());
+    let mut options = options_of(name, call, "GeneratedHead")?;
     let standard = HeadOptions::default();
     let head = HeadOptions {
         resolution: options.count("resolution", 8)?.unwrap_or(standard.resolution),
@@ -41,10 +46,7 @@ pub fn head(name: &str, call: &Call, parent: &Path) -> Result<PathBuf, SourceErr
 /// # Errors
 /// As [`head`].
 pub fn heads(name: &str, call: &Call, parent: &Path) -> Result<PathBuf, SourceError> {
-    if call.kind != "GeneratedHeads" {
-        return Err(unknown_kind(name, &call.kind, &["GeneratedHeads"]));
-    }
-    let mut options = Options::new(call, &BTreeMap::new());
+    let mut options = options_of(name, call, "GeneratedHeads")?;
     let standard = HeadsOptions::default();
     let heads = HeadsOptions {
         resolution: options.count("resolution", 8)?.unwrap_or(standard.resolution),

@@ -13,9 +13,13 @@
 //! any, are taken of each picture and averaged. Writes `comparison.json` and `comparison.png`: a row a picture, with what
 //! was given, every variant, and the picture itself.
 
-use super::{Context, Results, TaskError, face_program::FaceProgram, go_on, one_picture};
+use super::{
+    Context, Results, TaskError,
+    face_program::{FaceProgram, signed},
+    go_on, one_picture,
+};
 use crate::{
-    buffer::{Buffer, State},
+    buffer::State,
     data::DataError,
     executor::Executable,
     media::{Picture, sheet},
@@ -27,6 +31,7 @@ use indexmap::IndexMap;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use visage_compiler::{
+    graph::DType,
     language::ProgramKind,
     random::RandomKey,
     system::{Call, Value},
@@ -123,15 +128,24 @@ pub fn compare(context: &Context<'_>, options: &mut Options, state: &mut State) 
             return Err(options.error(format!("there is no field `{given}`: {help}")).into());
         }
     }
-    let mut distance = Distance::new(context, settings.distance.as_deref(), state)?;
+    let side = batches.pictures.side();
+    let mut distance = Distance::new(context, settings.distance.as_deref(), side, state)?;
 
     let held_out = batches.pictures.held_out.len();
-    let count = settings.count.unwrap_or(held_out).min(held_out);
+    let chosen = settings.count.unwrap_or(held_out).min(held_out);
+    let mut count = 0;
     let mut given_sums = Sums::default();
     let mut shown = Vec::new();
-    for number in 0..count {
+    for number in 0..chosen {
         go_on()?;
-        let sample = batches.held_out(number * held_out / count)?;
+        let sample = match batches.held_out(number * held_out / chosen) {
+            Ok(sample) => sample,
+            Err(error) => {
+                tracing::warn!("left out: {error}");
+                continue;
+            }
+        };
+        count += 1;
         let field = |name: &str| batches.degraded(&sample, name).unwrap_or_else(|| sample.picture.clone());
         let given = field(&settings.given);
         let apart = distance.between(&given, &sample.picture, state)?;
@@ -145,11 +159,18 @@ pub fn compare(context: &Context<'_>, options: &mut Options, state: &mut State) 
         }
         row.push(sample.picture);
         // Spread evenly over all of them.
-        if number * settings.shown / count != (number + 1) * settings.shown / count {
+        if number * settings.shown / chosen != (number + 1) * settings.shown / chosen {
             shown.push(row);
         }
     }
 
+    if count == 0 {
+        let problem = match held_out {
+            0 => "there are no pictures to compare: the data source holds none out (`hold_out`)",
+            _ => "there are no pictures to compare: none of those held out can be read",
+        };
+        return Err(TaskError::Unsuitable(problem.into()));
+    }
     let named = variants.keys().map(String::as_str);
     let captions: Vec<&str> = [settings.given.as_str()].into_iter().chain(named).chain(["as it is"]).collect();
     // A picture is what it is.
@@ -157,7 +178,7 @@ pub fn compare(context: &Context<'_>, options: &mut Options, state: &mut State) 
     let rows: Vec<(&str, [f64; 3])> = given
         .into_iter()
         .chain(variants.iter().map(|(caption, variant)| (caption.as_str(), variant.sums)))
-        .map(|(caption, sums)| (caption, sums.0.map(|sum| sum / count.max(1) as f64)))
+        .map(|(caption, sums)| (caption, sums.0.map(|sum| sum / f64::from(count))))
         .collect();
     results(context, &rows, distance.is_there(), (count, &captions, &shown))
 }
@@ -167,7 +188,7 @@ fn results(
     context: &Context<'_>,
     rows: &[(&str, [f64; 3])],
     distances: bool,
-    (count, captions, shown): (usize, &[&str], &[Vec<Picture>]),
+    (count, captions, shown): (u32, &[&str], &[Vec<Picture>]),
 ) -> Result<Results, TaskError> {
     let mut results = Results::default();
     let mut table = Table::new(&["", ">PSNR (dB)", ">SSIM", ">distance"]);
@@ -213,8 +234,8 @@ struct Distance {
 }
 
 impl Distance {
-    /// Prepares a task whose weights are all there; without one, nothing is said.
-    fn new(context: &Context<'_>, name: Option<&str>, state: &State) -> Result<Distance, TaskError> {
+    /// Prepares a task for pictures of `side` pixels whose weights are all there; without one, nothing is said.
+    fn new(context: &Context<'_>, name: Option<&str>, side: usize, state: &State) -> Result<Distance, TaskError> {
         let key = RandomKey { seed: context.seed, step: 0 };
         let Some(name) = name else { return Ok(Distance { executable: None, key }) };
         let unsuitable =
@@ -226,8 +247,14 @@ impl Distance {
             tracing::info!("no distances: the weights of `{name}` are not given");
             return Ok(Distance { executable: None, key });
         }
-        if program.inputs.get("a").map(|input| &input.ty) != program.inputs.get("b").map(|input| &input.ty) {
-            return Err(unsuitable("its inputs `a` and `b` are not alike"));
+        let sizes = |input: &str| {
+            let declared = program.inputs.get(input).filter(|declared| declared.ty.dtype == DType::F32);
+            declared.map(|declared| declared.ty.shape.iter().map(|(_, size)| size).collect::<Vec<_>>())
+        };
+        if ["a", "b"].map(sizes).iter().any(|sizes| sizes.as_deref() != Some(&[1, 3, side, side])) {
+            return Err(unsuitable(
+                "its inputs `a` and `b` are not both [image, channel: 3, y, x] of the pictures' size",
+            ));
         }
         if program.outputs.get("distance").is_none_or(|shape| shape.elements() != 1) {
             return Err(unsuitable("its output `distance` is not one number a picture"));
@@ -242,12 +269,7 @@ impl Distance {
     fn between(&mut self, a: &Picture, b: &Picture, state: &mut State) -> Result<Option<f64>, TaskError> {
         let Some(executable) = &mut self.executable else { return Ok(None) };
         let ty = executable.program().inputs["a"].ty.clone();
-        let inputs = [("a", a), ("b", b)].map(|(name, picture)| {
-            let mut buffer = Buffer::zeros(ty.clone());
-            picture.write_planes(buffer.as_f32_mut());
-            buffer.as_f32_mut().iter_mut().for_each(|value| *value = 2.0 * *value - 1.0);
-            (name.to_owned(), buffer)
-        });
+        let inputs = [("a", a), ("b", b)].map(|(name, picture)| (name.to_owned(), signed(picture, &ty)));
         let outputs = executable.run(state, &IndexMap::from(inputs), self.key)?;
         Ok(Some(outputs["distance"].value()))
     }

@@ -8,7 +8,12 @@ use crate::{
 };
 use indexmap::IndexMap;
 use std::collections::BTreeSet;
-use visage_compiler::{graph::DType, language::ProgramKind, random::RandomKey, system::Program};
+use visage_compiler::{
+    graph::{DType, Type},
+    language::ProgramKind,
+    random::RandomKey,
+    system::Program,
+};
 
 /// A program with an input `face` `[image, channel, y, x]`, square, RGB in −1..1.
 #[derive(Debug)]
@@ -76,11 +81,8 @@ impl FaceProgram {
     /// The program fails, or the run was asked to stop.
     pub fn run(&mut self, face: &Picture, state: &mut State) -> Result<Vec<f32>, TaskError> {
         go_on()?;
-        let mut buffer = Buffer::zeros(self.executable.program().inputs["face"].ty.clone());
-        face.write_planes(buffer.as_f32_mut());
-        buffer.as_f32_mut().iter_mut().for_each(|value| *value = 2.0 * *value - 1.0);
         let mut inputs = self.others.clone();
-        inputs.insert("face".to_owned(), buffer);
+        inputs.insert("face".to_owned(), signed(face, &self.executable.program().inputs["face"].ty));
         let outputs = self.executable.run(state, &inputs, self.key)?;
         let made = &outputs[self.output];
         debug_assert_eq!(made.ty().dtype, DType::F32);
@@ -97,6 +99,17 @@ impl FaceProgram {
         rounded(&mut restored);
         Ok(restored)
     }
+}
+
+/// A picture of values in 0..1 as planes of values in −1..1.
+///
+/// # Panics
+/// If the type is not one for as many numbers.
+pub(super) fn signed(picture: &Picture, ty: &Type) -> Buffer {
+    let mut buffer = Buffer::zeros(ty.clone());
+    picture.write_planes(buffer.as_f32_mut());
+    buffer.as_f32_mut().iter_mut().for_each(|value| *value = 2.0 * *value - 1.0);
+    buffer
 }
 
 /// Values as bytes have them, with ties to even, as whoever compares with other programs expects it.

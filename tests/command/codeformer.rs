@@ -5,7 +5,7 @@ use crate::{
     support::{fails, root, shared, succeeds},
 };
 use std::path::Path;
-use visage_runtime::{array::Array, checkpoint::Checkpoint};
+use visage_runtime::{array::Array, checkpoint::Checkpoint, media::Picture};
 
 /// Runs a command of the contract in a folder, and reads what it wrote.
 fn check(folder: &Path, what: &[&str], spec: &str, more: &[&str]) -> Checkpoint {
@@ -127,16 +127,48 @@ fn the_whole_of_it_restores_as_the_official_code_does() {
     }
 }
 
+/// The smallest sizes at which nothing is missing.
+fn smallest() -> Vec<&'static str> {
+    let sizes = "side=16 width=8 levels=3 depth=1 groups=4 code=16 feature=8 hidden=16 head=2 wide=24 layers=1 coarsest=1 \
+        critic_width=4 critic_layers=2 image=2 perceptual=false rounds=4 report_every=4 adversary_from=1 bad_from=2 \
+        mixed_from=3 mixed_every=1 trust_from=1 heads=12";
+    sizes.split_whitespace().flat_map(|size| ["--set", size]).collect()
+}
+
+/// A held-out picture that cannot be read is left out of the comparison; without any there is none.
+#[test]
+fn comparisons_go_on_without_what_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = root().join("graphs/codeformer").display().to_string();
+    let faces = folder.path().join("faces");
+    std::fs::create_dir(&faces).unwrap();
+    for number in 0..21 {
+        let shade = |x: usize, y: usize, channel: usize| [number * 9, 16 * x, 16 * y][channel] as f32 / 255.0;
+        Picture::from_fn(16, 16, 3, shade).save(&faces.join(format!("{number:02}.png"))).unwrap();
+    }
+    let mut arguments = vec!["run", &spec, "codes", "--initial", "--data", "faces", "--out", "codes"];
+    arguments.extend(smallest());
+    let counted = || {
+        let text = std::fs::read_to_string(folder.path().join("codes/comparison.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["pictures"].as_u64()
+    };
+    succeeds(folder.path(), &arguments);
+    assert_eq!(counted(), Some(3));
+    std::fs::write(faces.join("10.png"), "no picture").unwrap();
+    succeeds(folder.path(), &arguments);
+    assert_eq!(counted(), Some(2));
+    ["00", "10", "20"].map(|name| std::fs::write(faces.join(name).with_extension("png"), "no picture").unwrap());
+    let said = fails(folder.path(), 2, &arguments);
+    assert!(said.contains("none of those held out can be read"), "{said}");
+}
+
 /// Three stages at the smallest sizes, on generated heads: each begins with what the one before has left, and only what a
 /// stage trains changes.
 #[test]
 fn stages_hand_over_what_they_learnt() {
     let folder = tempfile::tempdir().unwrap();
     let spec = root().join("graphs/codeformer").display().to_string();
-    let sizes = "side=16 width=8 levels=3 depth=1 groups=4 code=16 feature=8 hidden=16 head=2 wide=24 layers=1 coarsest=1 \
-        critic_width=4 critic_layers=2 image=2 perceptual=false rounds=4 report_every=4 adversary_from=1 bad_from=2 \
-        mixed_from=3 mixed_every=1 trust_from=1 heads=12";
-    let set: Vec<&str> = sizes.split_whitespace().flat_map(|size| ["--set", size]).collect();
+    let set = smallest();
     let train = |stage: &str, out: &str, weights: &[&str]| {
         let stage = format!("stage={stage}");
         let mut arguments =

@@ -147,15 +147,16 @@ pub fn parameters(
     files.parameters(system, wanted)
 }
 
-/// The parameters of another task that a driver may run: all of them, or none where the files lack some.
+/// The parameters of another task that a driver may run: all of them, as they are before training or from the files, or none
+/// where those lack some.
 ///
 /// # Errors
 /// One has other sizes than the task's.
-pub fn companion(system: &System, task: &str, files: &Weights) -> Outcome<State> {
+pub fn companion(system: &System, task: &str, files: &Weights, weights: &WeightArguments, seed: u64) -> Outcome<State> {
     let Some(task) = system.tasks.get(task) else { return Ok(State::new()) };
     let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
-    match files.matched(system, &wanted).len() == wanted.len() {
-        true => files.parameters(system, &wanted),
+    match weights.initial || files.matched(system, &wanted).len() == wanted.len() {
+        true => parameters(system, &wanted, files, weights, seed),
         false => Ok(State::new()),
     }
 }

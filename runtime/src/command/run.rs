@@ -144,7 +144,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
             let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
             let mut state = feed::parameters(&system, &wanted, &files, &arguments.weights, arguments.seed)?;
             for other in companions(task, &replaced(arguments)) {
-                state.extend(feed::companion(&system, &other, &files)?);
+                state.extend(feed::companion(&system, &other, &files, &arguments.weights, arguments.seed)?);
             }
             return driven(arguments, &source, &system, task, &mut state);
         }

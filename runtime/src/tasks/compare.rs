@@ -115,6 +115,12 @@ pub fn compare(context: &Context<'_>, options: &mut Options, state: &mut State) 
         let (w, given) = (own.number("w")?, own.text("given")?.unwrap_or_else(|| settings.given.clone()));
         own.finish()?;
         let program = FaceProgram::new(context, &call.kind, ("restored", 3), w)?;
+        let parameters =
+            context.system.tasks.get(&call.kind).into_iter().flat_map(|task| task.program.parameters.keys());
+        if let Some(missing) = parameters.into_iter().find(|name| !state.contains_key(*name)) {
+            let problem = format!("the weights of the task `{}` are not all given: `{missing}` is not", call.kind);
+            return Err(TaskError::Unsuitable(problem));
+        }
         if program.side != batches.pictures.side() {
             let (side, other) = (program.side, batches.pictures.side());
             let problem = format!("the task `{}` makes pictures of {side} pixels, and the data has {other}", call.kind);

@@ -260,19 +260,6 @@ fn many_weights_along_their_own_elements() {
     sketch.conclude(result);
 }
 
-/// A large value whose rows and features both lie apart in the order that is asked for: written in panels, and put in order by
-/// a step of its own.
-#[test]
-fn large_values_in_an_order_of_their_own() {
-    let mut sketch = Sketch::new();
-    let x = sketch.float("x", &[("y", 80), ("x", 80), ("image", 4), ("from", 5)]);
-    let weights = sketch.weight("weights", &[("to", 3), ("from", 5)]);
-    let product = sketch.add(Op::Contract { over: axes(&["from"]) }, &[x, weights]);
-    let in_order = Op::Merge { axes: ["image", "to", "y", "x"].map(Axis::new).into(), into: Axis::new("all") };
-    sketch.show(in_order, &[product]);
-    sketch.check();
-}
-
 #[test]
 fn fold() {
     for (stride, dilation) in [(1, 1), (2, 1), (3, 2)] {

@@ -2,7 +2,7 @@
 
 use crate::{
     interpreter,
-    support::{Sketch, axes, program, run, ways_as_ptx},
+    support::{Sketch, axes, program, run, shape, ways_as_ptx},
     widths::{nerf, random, shipped},
 };
 use indexmap::IndexMap;
@@ -247,4 +247,19 @@ fn codeformer_as_ptx() {
         // Steps amplify rounding: Adam divides gradients by their size.
         check(name, &step.program, &step.updates, 3e-2);
     }
+}
+
+/// A large output whose rows and features both lie apart in the order of its file: written in panels, and put in order by a
+/// step of its own.
+#[test]
+fn large_outputs_in_an_order_of_their_own() {
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("y", 80), ("x", 80), ("image", 4), ("from", 5)]);
+    let weights = sketch.weight("weights", &[("to", 3), ("from", 5)]);
+    let product = sketch.add(Op::Contract { over: axes(&["from"]) }, &[x, weights]);
+    sketch.graph.set_output("product", product);
+    let (mut program, ..) = program(&sketch.graph, &sketch.feeds);
+    let order = [("image", 4), ("to", 3), ("y", 80), ("x", 80)];
+    program.outputs.insert("product".to_owned(), shape(&order));
+    check("product", &program, &IndexMap::new(), 1e-5);
 }

@@ -131,6 +131,18 @@ mod tests {
     }
 
     #[test]
+    fn a_comma_in_a_name_begins_no_cell() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("metrics.csv");
+        let columns = ["restored, w = 0 psnr".to_owned(), "loss".to_owned()];
+        let mut table = Measurements::open(&path, &columns, 0).unwrap();
+        table.add(0, [("restored, w = 0 psnr", 21.5), ("loss", 0.5)]).unwrap();
+        let rows = read(&path).unwrap();
+        assert_eq!(rows.columns, ["restored; w = 0 psnr", "loss"]);
+        assert_eq!(rows.series("loss"), [(0.0, 0.5)]);
+    }
+
+    #[test]
     fn values_come_back_to_the_bit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("metrics.csv");

@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 use std::{collections::BTreeSet, path::PathBuf};
 use visage_compiler::{
     language::{Overrides, ProgramKind},
-    system::{Program, System},
+    system::{Program, System, Task},
 };
 
 /// Where the parameters of a program come from.
@@ -147,16 +147,14 @@ pub fn parameters(
     files.parameters(system, wanted)
 }
 
-/// The parameters of another task that a driver may run: all of them, as they are before training or from the files, or none
-/// where those lack some.
+/// The parameters of a task from files: all of them, or none where the files lack some.
 ///
 /// # Errors
 /// One has other sizes than the task's.
-pub fn companion(system: &System, task: &str, files: &Weights, weights: &WeightArguments, seed: u64) -> Outcome<State> {
-    let Some(task) = system.tasks.get(task) else { return Ok(State::new()) };
+pub fn all_or_none(system: &System, task: &Task, files: &Weights) -> Outcome<State> {
     let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
-    match weights.initial || files.matched(system, &wanted).len() == wanted.len() {
-        true => parameters(system, &wanted, files, weights, seed),
+    match files.matched(system, &wanted).len() == wanted.len() {
+        true => files.parameters(system, &wanted),
         false => Ok(State::new()),
     }
 }

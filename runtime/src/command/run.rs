@@ -143,8 +143,13 @@ pub fn run(arguments: &Arguments) -> Outcome {
             source.overrides = overrides;
             let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
             let mut state = feed::parameters(&system, &wanted, &files, &arguments.weights, arguments.seed)?;
-            for other in companions(task, &replaced(arguments)) {
-                state.extend(feed::companion(&system, &other, &files, &arguments.weights, arguments.seed)?);
+            let others = companions(task, &replaced(arguments));
+            for other in others.required.iter().filter_map(|name| system.tasks.get(name)) {
+                let wanted: Vec<&str> = other.program.parameters.keys().map(String::as_str).collect();
+                state.extend(feed::parameters(&system, &wanted, &files, &arguments.weights, arguments.seed)?);
+            }
+            for other in others.optional.iter().filter_map(|name| system.tasks.get(name)) {
+                state.extend(feed::all_or_none(&system, other, &files)?);
             }
             return driven(arguments, &source, &system, task, &mut state);
         }

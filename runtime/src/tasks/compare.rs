@@ -14,7 +14,7 @@
 //! was given, every variant, and the picture itself.
 
 use super::{
-    Context, Results, TaskError,
+    Companions, Context, Results, TaskError,
     face_program::{FaceProgram, signed},
     go_on, one_picture,
 };
@@ -34,7 +34,7 @@ use visage_compiler::{
     graph::DType,
     language::ProgramKind,
     random::RandomKey,
-    system::{Call, Value},
+    system::{Call, Task},
 };
 
 /// The field that holds pictures as they are.
@@ -67,17 +67,20 @@ impl Settings {
     }
 }
 
-/// The tasks that a driver with these options runs, and the figures it finds; options of the wrong kind are told of when
-/// the driver runs.
-pub fn variants(call: &Call, replaced: &BTreeMap<String, Value>) -> (Vec<String>, Vec<String>) {
-    let variants = Options::new(call, replaced).calls("variants").ok().flatten().unwrap_or_default();
-    let figures = variants.keys().flat_map(|caption| ["psnr", "ssim"].map(|figure| format!("{caption} {figure}")));
-    (variants.values().map(|call| call.kind.clone()).collect(), figures.collect())
+/// The tasks that make pictures, and the one that says how far apart pictures are.
+pub fn companions(mut options: Options) -> Companions {
+    let variants = options.calls("variants").ok().flatten().unwrap_or_default();
+    let distance = options.text("distance").ok().flatten();
+    Companions {
+        required: variants.into_values().map(|call| call.kind).collect(),
+        optional: distance.into_iter().collect(),
+    }
 }
 
-/// The task that says how far apart pictures are.
-pub fn distance(call: &Call, replaced: &BTreeMap<String, Value>) -> Option<String> {
-    Options::new(call, replaced).text("distance").ok().flatten()
+/// PSNR and SSIM of each variant.
+pub fn figures(mut options: Options) -> Vec<String> {
+    let variants = options.calls("variants").ok().flatten().unwrap_or_default();
+    variants.keys().flat_map(|caption| ["psnr", "ssim"].map(|figure| format!("{caption} {figure}"))).collect()
 }
 
 /// One way to make a picture.
@@ -103,7 +106,13 @@ impl Sums {
 ///
 /// # Errors
 /// As [`drive`](super::drive).
-pub fn compare(context: &Context<'_>, options: &mut Options, state: &mut State) -> Result<Results, TaskError> {
+pub fn compare(
+    context: &Context<'_>,
+    _: &str,
+    _: &Task,
+    options: &mut Options,
+    state: &mut State,
+) -> Result<Results, TaskError> {
     let settings = Settings::read(options)?;
     options.finish()?;
     let source = context.sources.pictures(settings.data.as_deref())?;

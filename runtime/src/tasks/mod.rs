@@ -31,7 +31,7 @@ use crate::{
     data::DataError,
     executor::{ExecuteError, ExecuteOptions},
     media::Picture,
-    options::OptionError,
+    options::{OptionError, Options},
     sources::{SourceError, Sources},
 };
 use std::{
@@ -107,45 +107,91 @@ pub struct Results {
     pub files: Vec<PathBuf>,
 }
 
-/// The drivers by name.
-pub const DRIVERS: [&str; 5] = ["Render", "Evaluate", "Mesh", "Restore", "Compare"];
+/// A kind of driver: what is known of it before it runs.
+struct Driver {
+    name: &'static str,
+    run: fn(&Context<'_>, &str, &Task, &mut Options, &mut State) -> Result<Results, TaskError>,
+    /// Whether it is given files by `--in`, as its option `files`.
+    takes_files: bool,
+    /// Whether it uses the spec's data.
+    needs_data: bool,
+    /// Whether it writes one file rather than a folder.
+    is_file: fn(&Path) -> bool,
+    companions: fn(Options) -> Companions,
+    /// The figures that it always finds.
+    figures: fn(Options) -> Vec<String>,
+}
+
+/// Other tasks that a driver runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Companions {
+    /// Those without whose parameters it cannot run.
+    pub required: Vec<String>,
+    /// Those that it runs where their weights are given.
+    pub optional: Vec<String>,
+}
+
+const DRIVER: Driver = Driver {
+    name: "",
+    run: |_, _, _, _, _| Ok(Results::default()),
+    takes_files: false,
+    needs_data: true,
+    is_file: |_| false,
+    companions: |_| Companions::default(),
+    figures: |_| Vec::new(),
+};
+
+static DRIVERS: [Driver; 5] = [
+    Driver { name: "Render", run: render::render, ..DRIVER },
+    Driver {
+        name: "Evaluate",
+        run: evaluate::evaluate,
+        figures: |_| ["psnr", "ssim"].map(str::to_owned).into(),
+        ..DRIVER
+    },
+    Driver { name: "Mesh", run: mesh::mesh, is_file: mesh::is_file, ..DRIVER },
+    Driver {
+        name: "Restore",
+        run: restore::restore,
+        takes_files: true,
+        needs_data: false,
+        is_file: restore::is_file,
+        companions: restore::companions,
+        ..DRIVER
+    },
+    Driver {
+        name: "Compare",
+        run: compare::compare,
+        companions: compare::companions,
+        figures: compare::figures,
+        ..DRIVER
+    },
+];
+
+fn driver(call: &Call) -> Option<&'static Driver> {
+    DRIVERS.iter().find(|driver| driver.name == call.kind)
+}
 
 /// Whether a driver is given files by `--in`, as its option `files`.
-pub fn takes_files(driver: &Call) -> bool {
-    driver.kind == "Restore"
+pub fn takes_files(call: &Call) -> bool {
+    driver(call).is_some_and(|driver| driver.takes_files)
 }
 
-/// The names of other tasks that a task's driver runs where their weights are given.
-pub fn companions(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
-    match &task.driver {
-        Some(call) if call.kind == "Restore" => restore::companions(call, replaced),
-        Some(call) if call.kind == "Compare" => {
-            compare::variants(call, replaced).0.into_iter().chain(compare::distance(call, replaced)).collect()
-        }
-        _ => Vec::new(),
-    }
+/// Whether a driver uses the spec's data.
+pub fn needs_data(call: &Call) -> bool {
+    driver(call).is_none_or(|driver| driver.needs_data)
 }
 
-/// The names of other tasks without whose parameters a task's driver cannot run.
-pub fn required(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
-    match &task.driver {
-        Some(call) if call.kind == "Compare" => compare::variants(call, replaced).0,
-        _ => Vec::new(),
-    }
+/// The other tasks that a task's driver runs. Options of the wrong kind are told of when it does.
+pub fn companions(task: &Task, replaced: &BTreeMap<String, Value>) -> Companions {
+    let found = task.driver.as_ref().and_then(|call| Some((driver(call)?, call)));
+    found.map(|(driver, call)| (driver.companions)(Options::new(call, replaced))).unwrap_or_default()
 }
 
 /// The figures that a task's driver always finds.
 pub fn figures(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
-    match &task.driver {
-        Some(call) if call.kind == "Evaluate" => ["psnr", "ssim"].map(str::to_owned).into(),
-        Some(call) if call.kind == "Compare" => compare::variants(call, replaced).1,
-        _ => Vec::new(),
-    }
-}
-
-/// Whether a driver uses the spec's data.
-pub fn needs_data(driver: &Call) -> bool {
-    driver.kind != "Restore"
+    let found = task.driver.as_ref().and_then(|call| Some((driver(call)?, call)));
+    found.map(|(driver, call)| (driver.figures)(Options::new(call, replaced))).unwrap_or_default()
 }
 
 /// Runs a task with its driver, some of whose options are replaced.
@@ -163,30 +209,19 @@ pub fn drive(
     let Some(call) = &task.driver else {
         return Err(TaskError::Unsuitable(format!("the task `{name}` has no driver: give its inputs with `--in`")));
     };
-    let is_file = match call.kind.as_str() {
-        "Mesh" => mesh::is_file(context.out),
-        "Restore" => restore::is_file(context.out),
-        _ => false,
+    let Some(driver) = driver(call) else {
+        let help = crate::names::suggestion(&call.kind, DRIVERS.iter().map(|driver| driver.name));
+        let problem = format!("the task `{name}`: there is no driver `{}`: {help}", call.kind);
+        return Err(TaskError::Unsuitable(problem));
     };
-    let folder = match is_file {
+    let folder = match (driver.is_file)(context.out) {
         true => context.out.parent().filter(|parent| !parent.as_os_str().is_empty()),
         false => Some(context.out),
     };
     if let Some(folder) = folder {
         std::fs::create_dir_all(folder).map_err(DataError::io(folder))?;
     }
-    let mut options = crate::options::Options::new(call, replaced);
-    match call.kind.as_str() {
-        "Render" => render::render(context, name, task, &mut options, state),
-        "Evaluate" => evaluate::evaluate(context, name, task, &mut options, state),
-        "Mesh" => mesh::mesh(context, name, task, &mut options, state),
-        "Restore" => restore::restore(context, name, &mut options, state),
-        "Compare" => compare::compare(context, &mut options, state),
-        kind => {
-            let help = crate::names::suggestion(kind, DRIVERS);
-            Err(TaskError::Unsuitable(format!("the task `{name}`: there is no driver `{kind}`: {help}")))
-        }
-    }
+    (driver.run)(context, name, task, &mut Options::new(call, replaced), state)
 }
 
 /// The sizes at which a task is given one picture at a time, by an input whose first axis counts pictures: a size by name of

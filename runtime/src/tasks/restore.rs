@@ -32,7 +32,7 @@
 //! A file that cannot be read stops nothing; the table says what became of each.
 
 use super::{
-    Context, Results, TaskError,
+    Companions, Context, Results, TaskError,
     detector::Detector,
     go_on,
     restorer::{Grey, Restored, Restorer, Treatment},
@@ -47,11 +47,11 @@ use crate::{
     table::Table,
 };
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     path::{Path, PathBuf},
     time::Instant,
 };
-use visage_compiler::system::{Call, Value};
+use visage_compiler::system::Task;
 
 const VIDEOS: [&str; 6] = ["mp4", "mov", "avi", "mkv", "webm", "m4v"];
 
@@ -105,11 +105,10 @@ impl Settings {
 }
 
 /// The other tasks that the driver may run: detectors and mask.
-pub fn companions(call: &Call, replaced: &BTreeMap<String, Value>) -> Vec<String> {
-    let mut options = Options::new(call, replaced);
-    // Options of the wrong kind are told of when the driver reads them.
+pub fn companions(mut options: Options) -> Companions {
     let detectors = options.texts("detectors").ok().flatten().unwrap_or_default();
-    detectors.into_iter().chain(options.text("mask").ok().flatten()).collect()
+    let optional = detectors.into_iter().chain(options.text("mask").ok().flatten()).collect();
+    Companions { required: Vec::new(), optional }
 }
 
 /// Whether a path names one picture or video rather than a folder.
@@ -124,6 +123,7 @@ pub fn is_file(path: &Path) -> bool {
 pub fn restore(
     context: &Context<'_>,
     name: &str,
+    _: &Task,
     options: &mut Options,
     state: &mut State,
 ) -> Result<Results, TaskError> {

@@ -18,7 +18,7 @@ use crate::{
     data::DataError,
     executor::ExecuteOptions,
     sources::{Amount, Sources},
-    tasks::{Context, Results, TaskError, drive, figures, required},
+    tasks::{Companions, Context, Results, TaskError, companions, drive, figures},
 };
 use image::ImageEncoder;
 use indexmap::{IndexMap, IndexSet};
@@ -367,7 +367,8 @@ fn needed<'s>(system: &'s System, steps: &[Step]) -> IndexSet<&'s str> {
 /// The programs that a task's driver cannot do without.
 fn programs<'s>(system: &'s System, task: &str, replaced: &BTreeMap<String, Value>) -> Vec<&'s Program> {
     let task = &system.tasks[task];
-    let others = required(task, replaced).into_iter().filter_map(|name| system.tasks.get(&name));
+    let Companions { required, .. } = companions(task, replaced);
+    let others = required.into_iter().filter_map(|name| system.tasks.get(&name));
     std::iter::once(task).chain(others).map(|task| &task.program).collect()
 }
 

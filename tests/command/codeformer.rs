@@ -2,23 +2,9 @@
 
 use crate::{
     golden::{assert_close, assert_near, drawn, weights_by_formula},
-    support::{fails, root, shared, succeeds},
+    support::{DEVICES, fails, result, root, shared, succeeds},
 };
-use std::path::Path;
 use visage_runtime::{array::Array, checkpoint::Checkpoint, media::Picture};
-
-/// Runs a command of the contract in a folder, and reads what it wrote.
-fn check(folder: &Path, what: &[&str], spec: &str, more: &[&str]) -> Checkpoint {
-    let spec = root().join(spec).display().to_string();
-    let mut arguments = vec![what[0], &spec, what[1], "--out", "out.safetensors"];
-    arguments.extend(more);
-    succeeds(folder, &arguments);
-    Checkpoint::read(&folder.join("out.safetensors")).unwrap()
-}
-
-/// How programs are run.
-const DEVICES: [&[&str]; 3] =
-    [&["--device", "cpu"], &["--device", "cpu", "--no-fuse", "--threads", "1"], &["--device", "reference"]];
 
 #[test]
 fn networks_are_as_large_as_the_official_ones() {
@@ -50,14 +36,14 @@ fn the_autoencoder_is_that_of_the_official_code() {
     for device in DEVICES {
         let more = [&common[..], device].concat();
         let face = format!("face={file}:in.x");
-        let found = check(folder.path(), &["run", "nn"], "graphs/codeformer", &[&more[..], &["--in", &face]].concat());
+        let found = result(folder.path(), ["run", "nn"], "graphs/codeformer", &[&more[..], &["--in", &face]].concat());
         assert_close("restored", &found, ("out.image", &golden), 1e-5);
         assert_close("features", &found, ("out.latent", &golden), 1e-5);
         let [found, expected] =
             [found.tensor("indices").unwrap(), golden.tensor("out.indices").unwrap()].map(Array::to_f64);
         assert_eq!(found, expected);
         let given = [&more[..], &["--in", "picture=in.safetensors:picture"]].concat();
-        let found = check(folder.path(), &["grad", "reconstruction"], "graphs/codeformer", &given);
+        let found = result(folder.path(), ["grad", "reconstruction"], "graphs/codeformer", &given);
         assert_close("loss", &found, ("out.loss", &golden), 1e-5);
         let names = golden.tensors.keys().filter_map(|name| name.strip_prefix("grad."));
         let compared = names.map(|name| {
@@ -79,7 +65,7 @@ fn transformer_and_fusion_are_those_of_the_official_code() {
     let folder = tempfile::tempdir().unwrap();
     for device in DEVICES {
         let more = [&common[..], device].concat();
-        let found = check(folder.path(), &["grad", "products"], "tests/specs/codeformer_parts.ron", &more);
+        let found = result(folder.path(), ["grad", "products"], "tests/specs/codeformer_parts.ron", &more);
         assert_close("loss", &found, ("out.loss", &golden), 1e-5);
         let names = golden.tensors.keys().filter_map(|name| name.strip_prefix("grad."));
         assert_eq!(names.map(|name| assert_close(name, &found, (&format!("grad.{name}"), &golden), 1e-4)).count(), 6);
@@ -113,7 +99,7 @@ fn the_whole_of_it_restores_as_the_official_code_does() {
     for (w, name) in [("w=0.5", "out.image_w0.5_every_8th"), ("w=0", "out.image_w0_every_8th")] {
         let more =
             ["--weights", "given.safetensors", "--in", "face=given.safetensors:x", "--in", w, "--set", "adain=false"];
-        let found = check(folder.path(), &["run", "restore"], "graphs/codeformer", &more);
+        let found = result(folder.path(), ["run", "restore"], "graphs/codeformer", &more);
         let restored = every(found.tensor("restored").unwrap(), [1, 1, 8, 8]);
         assert_near(name, &restored, &golden.tensor(name).unwrap().to_f64(), 1e-4);
         let features = every(found.tensor("features").unwrap(), [1, 16, 1, 1]);
@@ -231,7 +217,7 @@ fn people_are_told_apart_as_dlib_does() {
     let folder = tempfile::tempdir().unwrap();
     let (weights, face) = (weights.display().to_string(), format!("face={}:image", reference.display()));
     let more = ["--weights", &weights, "--in", &face];
-    let found = check(folder.path(), &["run", "descriptor"], "graphs/codeformer", &more);
+    let found = result(folder.path(), ["run", "descriptor"], "graphs/codeformer", &more);
     let [found, expected] = [found.tensor("d"), expected.tensor("output.descriptor")].map(|d| d.unwrap().to_f64());
     let off = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     println!("descriptors: largest difference {off:.1e}");

@@ -6,6 +6,7 @@ mod faces;
 mod golden;
 mod nerf;
 mod pictures;
+mod pigan;
 #[cfg(unix)]
 mod resume;
 mod support;

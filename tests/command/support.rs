@@ -5,6 +5,11 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
+use visage_runtime::{array::Array, checkpoint::Checkpoint};
+
+/// How programs are run.
+pub const DEVICES: [&[&str]; 3] =
+    [&["--device", "cpu"], &["--device", "cpu", "--no-fuse", "--threads", "1"], &["--device", "reference"]];
 
 /// The repository.
 pub fn root() -> &'static Path {
@@ -62,4 +67,17 @@ pub fn shared(file: &str) -> Option<PathBuf> {
     }
     eprintln!("skipped: {} is not there; set VISAGE_SHARED to the folder of the reference data", path.display());
     None
+}
+
+/// Runs `run TASK` or `grad LOSS` of a spec of the repository in a folder, and reads what it wrote.
+#[track_caller]
+pub fn result(folder: &Path, [what, name]: [&str; 2], spec: &str, more: &[&str]) -> Checkpoint {
+    let spec = root().join(spec).display().to_string();
+    succeeds(folder, &[&[what, &spec, name, "--out", "out.safetensors"], more].concat());
+    Checkpoint::read(&folder.join("out.safetensors")).unwrap()
+}
+
+/// The numbers of an array.
+pub fn numbers(array: &Array) -> Vec<f32> {
+    array.to_f64().into_iter().map(|value| value as f32).collect()
 }

@@ -91,7 +91,7 @@ pub fn feed(
 ) -> Outcome<Fed> {
     let files = Weights::read(&weights.weights)?;
     let values = binding::read(given)?;
-    let mut names: BTreeSet<String> = values.keys().cloned().collect();
+    let names: BTreeSet<String> = values.keys().cloned().collect();
     let spec = &source.spec;
     exists(source, kind, name)?;
 
@@ -115,7 +115,6 @@ pub fn feed(
     let weight_sizes: Vec<_> = matched.iter().map(|(name, array)| (name.clone(), array.shape().to_vec())).collect();
     let overrides = spec.sizes_from(kind, name, &source.overrides, &input_sizes, &weight_sizes).diagnosed()?;
 
-    names.extend(scheduled.keys().cloned());
     let program = spec.program(kind, name, &overrides, &names).diagnosed()?;
     let system = spec.system(&overrides).diagnosed()?;
     let mut inputs = binding::bind(&program, &values, &scheduled)?;

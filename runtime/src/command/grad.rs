@@ -16,7 +16,7 @@ use visage_compiler::{language::ProgramKind, random::RandomKey, training::gradie
 /// Compute a loss and its gradients.
 ///
 /// The file has the loss as `loss` and the gradient of each parameter that it reads under the parameter's official name, in the
-/// parameter's storage order.
+/// parameter's storage order; then what else the loss gives, by name.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
@@ -69,17 +69,20 @@ pub fn grad(arguments: &Arguments) -> Outcome {
     let mut outputs = executable.run(&mut fed.state, &fed.inputs, key)?;
     let mut written = IndexMap::new();
     written.extend(outputs.shift_remove_entry("loss"));
+    let value = written["loss"].value();
     for (parameter, output) in &gradients.gradients {
         written.extend(outputs.shift_remove(output).map(|gradient| (parameter.clone(), gradient)));
     }
-    run::write_tensors(&arguments.out, &written)?;
+    let count = gradients.gradients.len();
     let norm = |values: Vec<f64>| values.iter().map(|x| x * x).sum::<f64>().sqrt();
-    let value = written["loss"].value();
+    let norms = written.iter().skip(1).map(|(name, gradient)| (name.clone(), json!(norm(gradient.values()))));
+    let norms: serde_json::Map<_, _> = norms.collect();
+    written.extend(outputs);
+    run::write_tensors(&arguments.out, &written)?;
     if arguments.json {
-        let norms = written.iter().skip(1).map(|(name, gradient)| (name.clone(), json!(norm(gradient.values()))));
-        print(&format!("{:#}\n", json!({ "loss": value, "norms": norms.collect::<serde_json::Map<_, _>>() })));
+        print(&format!("{:#}\n", json!({ "loss": value, "norms": norms })));
     } else {
-        print(&format!("loss {value}, {} gradients in {}\n", written.len() - 1, arguments.out.display()));
+        print(&format!("loss {value}, {count} gradients in {}\n", arguments.out.display()));
     }
     Ok(())
 }

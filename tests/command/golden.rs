@@ -39,11 +39,11 @@ pub fn drawn(name: &str, shape: &[usize], map: impl Fn(f64) -> f64) -> Array {
     Array::from_slice(shape, &values).unwrap()
 }
 
-/// The weights that a file of `parameter: [shape, centre, bound]` describes.
+/// The weights that a file of `parameter: [shape, centre, bound]` describes; what it describes in words is left out.
 pub fn weights_by_formula(description: &Path) -> Checkpoint {
     let text = std::fs::read_to_string(description).unwrap();
     let described: serde_json::Map<String, serde_json::Value> = serde_json::from_str(&text).unwrap();
-    let tensors = described.into_iter().map(|(name, parts)| {
+    let tensors = described.into_iter().filter(|(_, parts)| parts.is_array()).map(|(name, parts)| {
         let (shape, centre, bound): (Vec<usize>, f64, f64) = serde_json::from_value(parts).unwrap();
         let array = drawn(&name, &shape, |u| centre + bound * (2.0 * u - 1.0));
         (name, array)

@@ -4,6 +4,7 @@ mod arguments;
 mod codeformer;
 mod faces;
 mod golden;
+mod gram;
 mod nerf;
 mod pictures;
 mod pigan;

@@ -128,8 +128,12 @@ pub struct Training {
 pub struct TrainStep {
     /// The loss it descends.
     pub loss: String,
+    /// That loss at sizes of this step's own.
+    pub own: Option<Program>,
     /// Full names of the parameters it updates.
     pub parameters: Vec<String>,
+    /// What the rate is multiplied by for some of them.
+    pub factors: IndexMap<String, f64>,
     /// The update rule.
     pub optimiser: Optimiser,
     /// The learning rate.
@@ -208,6 +212,15 @@ pub enum Schedule {
         steps: f64,
         then: Box<Schedule>,
     },
+    /// The inner schedule, which begins again at each milestone.
+    Restart {
+        at: Vec<u64>,
+        then: Box<Schedule>,
+    },
+    /// min(limit, (1 + step) / (10 + step)).
+    Averaging {
+        limit: f64,
+    },
 }
 
 impl Schedule {
@@ -227,7 +240,18 @@ impl Schedule {
             }
             Schedule::Linear { start, end, steps } => start + (end - start) * (t / steps).clamp(0.0, 1.0),
             Schedule::WarmUp { steps, then } => then.at(step) * ((t + 1.0) / steps).min(1.0),
+            Schedule::Restart { at, then } => {
+                then.at(step - at.iter().rfind(|milestone| **milestone <= step).unwrap_or(&0))
+            }
+            Schedule::Averaging { limit } => limit.min((1.0 + t) / (10.0 + t)),
         }
+    }
+}
+
+impl System {
+    /// What a step descends: a loss of the system, at the step's sizes.
+    pub fn loss<'s>(&'s self, step: &'s TrainStep) -> &'s Program {
+        step.own.as_ref().unwrap_or_else(|| &self.losses[&step.loss])
     }
 }
 
@@ -264,6 +288,8 @@ pub struct Report {
     pub every: u64,
     /// Options that override the driver's.
     pub options: BTreeMap<String, Value>,
+    /// Whether moving averages stand for the parameters that have them.
+    pub averaged: bool,
 }
 
 /// Something the runtime provides, by name, with options: a data source, a task driver.
@@ -303,5 +329,10 @@ mod tests {
         assert!((cosine.at(50) - 0.5).abs() < 1e-12 && cosine.at(200).abs() < 1e-12);
         let warm = Schedule::WarmUp { steps: 4.0, then: Box::new(Schedule::Constant(2.0)) };
         assert_eq!([warm.at(0), warm.at(3), warm.at(9)], [0.5, 2.0, 2.0]);
+        let fade = Schedule::Linear { start: 0.0, end: 1.0, steps: 4.0 };
+        let restarted = Schedule::Restart { at: vec![10, 20], then: Box::new(fade) };
+        assert_eq!([1, 9, 10, 12, 21].map(|step| restarted.at(step)), [0.25, 1.0, 0.0, 0.5, 0.25]);
+        let averaging = Schedule::Averaging { limit: 0.9 };
+        assert_eq!([averaging.at(0), averaging.at(10), averaging.at(1000)], [0.1, 0.55, 0.9]);
     }
 }

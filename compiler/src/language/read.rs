@@ -461,6 +461,8 @@ impl Reader<'_> {
         let every = fields.size(self, "every");
         let (from, until) = (fields.size(self, "from"), fields.size(self, "until"));
         let accumulate = fields.size(self, "accumulate");
+        let factors = fields.map(self, "factors", |r, node| r.setting(node, Kind::Number));
+        let sizes = fields.map(self, "sizes", |r, node| r.setting(node, Kind::Setting));
         Some(Update {
             loss: loss?,
             parameters,
@@ -473,6 +475,8 @@ impl Reader<'_> {
             accumulate,
             clip,
             ema,
+            factors,
+            sizes,
             batch,
         })
     }
@@ -537,6 +541,11 @@ impl Reader<'_> {
                 let then = fields.take("then").and_then(|node| self.schedule(node));
                 Schedule::WarmUp { steps: steps?, then: Box::new(then?) }
             }
+            "Restart" => {
+                let then = fields.take("then").and_then(|node| self.schedule(node));
+                Schedule::Restart { at: at?, then: Box::new(then?) }
+            }
+            "Averaging" => Schedule::Averaging { limit: fields.number(self, "limit")? },
             _ => Schedule::Constant(fields.number(self, "value")?),
         })
     }
@@ -550,7 +559,8 @@ impl Reader<'_> {
             Some(node) => self.option_map(node)?,
             None => Vec::new(),
         };
-        Some(Report { task: task?, when, every: every?, options })
+        let ema = fields.switch(self, "ema");
+        Some(Report { task: task?, when, every: every?, options, ema })
     }
 
     fn call(&mut self, node: &Node) -> Option<Call> {

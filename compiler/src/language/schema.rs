@@ -268,6 +268,12 @@ pub(crate) const STRUCTURES: &[Structure] = &[
             optional("accumulate", Size, "Batches whose gradients are averaged before an update; 1 unless given."),
             optional("clip", OneOf(&["Norm", "Value"]), "Bound on the gradient."),
             optional("ema", Schedule, "Decay of a moving average of the parameters."),
+            optional(
+                "factors",
+                Map(&Number),
+                "What the rate is multiplied by for some parameters: by model, or by beginnings of parameter names.",
+            ),
+            optional("sizes", Map(&Setting), "Sizes and constants that the loss has in this step, where they differ."),
         ],
     },
     Structure {
@@ -278,6 +284,7 @@ pub(crate) const STRUCTURES: &[Structure] = &[
             optional("when", Switch, "Whether it is run at all."),
             required("every", Size, "Run after every n-th round."),
             optional("options", Map(&Setting), "Options that override those of the task's driver."),
+            optional("ema", Switch, "Whether moving averages stand for the parameters that have them."),
         ],
     },
     Structure {
@@ -314,10 +321,21 @@ pub(crate) const STRUCTURES: &[Structure] = &[
         about: "Another schedule, scaled up from nothing over the first steps.",
         fields: &[STEPS, required("then", Schedule, "The schedule that is warmed up to.")],
     },
+    Structure {
+        name: "Restart",
+        about: "Another schedule, which begins again at each milestone.",
+        fields: &[MILESTONES, required("then", Schedule, "The schedule that begins again.")],
+    },
+    Structure {
+        name: "Averaging",
+        about: "(1 + step) / (10 + step), up to a limit: the decay of an average that soon forgets how it began.",
+        fields: &[required("limit", Number, "The limit.")],
+    },
 ];
 
 /// The schedules.
-pub(crate) const SCHEDULES: &[&str] = &["Constant", "Exponential", "Step", "Pieces", "Cosine", "Linear", "WarmUp"];
+pub(crate) const SCHEDULES: &[&str] =
+    &["Constant", "Exponential", "Step", "Pieces", "Cosine", "Linear", "WarmUp", "Restart", "Averaging"];
 
 /// The row of the structure called `name`.
 pub(crate) fn structure(name: &str) -> &'static Structure {

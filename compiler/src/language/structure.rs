@@ -120,6 +120,8 @@ pub(crate) struct Update {
     pub accumulate: Option<Expression>,
     pub clip: Option<Clip>,
     pub ema: Option<Schedule>,
+    pub factors: Entries<Expression>,
+    pub sizes: Entries<Expression>,
     pub batch: Entries<Name>,
 }
 
@@ -153,6 +155,8 @@ pub(crate) enum Schedule {
     Linear { start: Expression, end: Expression, steps: Expression },
     Pieces { values: Vec<Expression>, at: Vec<Expression> },
     WarmUp { steps: Expression, then: Box<Schedule> },
+    Restart { at: Vec<Expression>, then: Box<Schedule> },
+    Averaging { limit: Expression },
 }
 
 #[derive(Clone, Debug)]
@@ -161,6 +165,7 @@ pub(crate) struct Report {
     pub when: Option<Expression>,
     pub every: Expression,
     pub options: Vec<(Name, OptionValue)>,
+    pub ema: Option<Expression>,
 }
 
 #[derive(Clone, Debug)]

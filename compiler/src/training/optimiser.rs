@@ -59,6 +59,7 @@ pub(super) fn clipped(
 pub(super) struct Update {
     optimiser: Optimiser,
     rate: NodeId,
+    factors: IndexMap<String, f64>,
     corrections: Option<(NodeId, NodeId)>,
     ema_decay: Option<NodeId>,
 }
@@ -77,28 +78,37 @@ impl Update {
             None => None,
             Some(_) => Some(draft.scalar(EMA_DECAY, "The decay of the moving average of the parameters.")?),
         };
-        Ok(Update { optimiser: step.optimiser, rate, corrections, ema_decay })
+        let factors = step.factors.clone();
+        Ok(Update { optimiser: step.optimiser, rate, factors, corrections, ema_decay })
     }
 
     /// Adds the update of one parameter and of what the optimiser keeps of it.
     pub(super) fn apply(&self, draft: &mut Draft, name: &str, ty: &Type, gradient: NodeId) {
         let parameter = draft.stored(name, ty);
+        let rate = match self.factors.get(name) {
+            Some(factor) => scaled(&mut draft.graph, self.rate, *factor),
+            None => self.rate,
+        };
+        let moved = |graph: &mut Graph, x, direction| {
+            let change = graph.map(ScalarOp::Mul, &[rate, direction]);
+            graph.map(ScalarOp::Sub, &[x, change])
+        };
         let updated = match self.optimiser {
             Optimiser::Sgd { momentum, nesterov, weight_decay } => {
                 let gradient = decayed(&mut draft.graph, gradient, parameter, weight_decay);
                 let direction = momentum_direction(draft, name, ty, gradient, momentum, nesterov);
-                self.moved(&mut draft.graph, parameter, direction)
+                moved(&mut draft.graph, parameter, direction)
             }
             Optimiser::Adam { beta1, beta2, epsilon, weight_decay } => {
                 let gradient = decayed(&mut draft.graph, gradient, parameter, weight_decay);
                 let direction = self.adam_direction(draft, name, ty, gradient, [beta1, beta2, epsilon]);
-                self.moved(&mut draft.graph, parameter, direction)
+                moved(&mut draft.graph, parameter, direction)
             }
             Optimiser::AdamW { beta1, beta2, epsilon, weight_decay } => {
                 let direction = self.adam_direction(draft, name, ty, gradient, [beta1, beta2, epsilon]);
                 let shrink = scaled(&mut draft.graph, parameter, weight_decay);
-                let shrunk = self.moved(&mut draft.graph, parameter, shrink);
-                self.moved(&mut draft.graph, shrunk, direction)
+                let shrunk = moved(&mut draft.graph, parameter, shrink);
+                moved(&mut draft.graph, shrunk, direction)
             }
         };
         draft.store(name, ty, updated);
@@ -111,12 +121,6 @@ impl Update {
             let average = graph.map(ScalarOp::Add, &[updated, kept]);
             draft.store(&state, ty, average);
         }
-    }
-
-    /// `x - rate * direction`.
-    fn moved(&self, graph: &mut Graph, x: NodeId, direction: NodeId) -> NodeId {
-        let change = graph.map(ScalarOp::Mul, &[self.rate, direction]);
-        graph.map(ScalarOp::Sub, &[x, change])
     }
 
     /// m̂ / (√v̂ + ε) with m ← β₁ m + (1 − β₁) g and v ← β₂ v + (1 − β₂) g².

@@ -46,6 +46,8 @@ fn linear() -> (Program, IndexMap<String, Parameter>) {
 fn step(optimiser: Optimiser) -> TrainStep {
     TrainStep {
         loss: "loss".into(),
+        own: None,
+        factors: IndexMap::new(),
         parameters: vec!["p".into(), "q".into()],
         optimiser,
         rate: Schedule::Constant(0.1),

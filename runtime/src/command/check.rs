@@ -160,6 +160,8 @@ fn schedule(schedule: &Schedule) -> String {
         Schedule::Linear { start, end, steps } => format!("{start} to {end} over {steps}"),
         Schedule::Pieces { values, at } => format!("{values:?} from {at:?} on"),
         Schedule::WarmUp { steps, then } => format!("{}, warmed up over {steps}", self::schedule(then)),
+        Schedule::Restart { at, then } => format!("{}, again at {at:?}", self::schedule(then)),
+        Schedule::Averaging { limit } => format!("up to {limit}"),
     }
 }
 

@@ -217,7 +217,7 @@ pub fn programs(system: &System, name: &str, gradient: bool) -> Outcome<Vec<Prog
         return Ok(vec![task.program.clone()]);
     }
     if let Some(step) = system.training.steps.get(name) {
-        let loss = &system.losses[&step.loss];
+        let loss = system.loss(step);
         return Ok(if step.accumulate > 1 {
             let programs = accumulation_programs(loss, step, &system.parameters).usage()?;
             vec![programs.gradient.program, programs.apply.program]

@@ -265,11 +265,12 @@ fn conclude(arguments: &Arguments, folder: &RunFolder, system: &System, session:
     let mut text = format!("{} rounds done, in {}\n", session.round(), folder.root().display());
     let mut figures = serde_json::Map::new();
     let results = folder.root().join("results");
+    let averaged = system.training.reports.iter().any(|report| report.averaged);
     let shows = |kind: &str| matches!(kind, "Evaluate" | "Render" | "Compare");
     let driven = system.tasks.iter().filter(|(_, task)| task.driver.as_ref().is_some_and(|driver| shows(&driver.kind)));
     for (name, task) in driven.filter(|(name, _)| !arguments.no_reports && session.holds(name)).collect::<Vec<_>>() {
         tracing::info!("{name}: {}", task.about);
-        let found = session.task(name, &BTreeMap::new(), &results.join(name)).map_err(failure)?;
+        let found = session.task(name, &BTreeMap::new(), averaged, &results.join(name)).map_err(failure)?;
         figures.insert(name.clone(), found.figures.iter().cloned().map(|(name, value)| (name, json!(value))).collect());
         text.push_str(&format!("\n{name}\n{}", run::describe(&found)));
     }

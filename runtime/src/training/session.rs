@@ -308,7 +308,7 @@ impl<'a> Session<'a> {
                 continue;
             }
             let out = self.folder.samples().join(format!("{:08}-{}", self.round, report.task));
-            let results = match self.task(&report.task, &report.options, &out) {
+            let results = match self.task(&report.task, &report.options, report.averaged, &out) {
                 Err(TrainError::Task(TaskError::Interrupted)) => break,
                 results => results?,
             };
@@ -324,11 +324,33 @@ impl<'a> Session<'a> {
         Ok(figures)
     }
 
-    /// Runs a task with its driver on the weights as they are.
+    /// Runs a task with its driver on the weights as they are, or on their moving averages where they have such.
     ///
     /// # Errors
     /// As [`drive`].
-    pub fn task(&mut self, name: &str, replaced: &BTreeMap<String, Value>, out: &Path) -> Result<Results, TrainError> {
+    pub fn task(
+        &mut self,
+        name: &str,
+        replaced: &BTreeMap<String, Value>,
+        averaged: bool,
+        out: &Path,
+    ) -> Result<Results, TrainError> {
+        if averaged {
+            swap_averages(&mut self.state);
+        }
+        let results = self.task_as_it_is(name, replaced, out);
+        if averaged {
+            swap_averages(&mut self.state);
+        }
+        results
+    }
+
+    fn task_as_it_is(
+        &mut self,
+        name: &str,
+        replaced: &BTreeMap<String, Value>,
+        out: &Path,
+    ) -> Result<Results, TrainError> {
         let context = Context {
             spec: self.spec,
             overrides: &Overrides::none(),
@@ -357,11 +379,24 @@ impl<'a> Session<'a> {
 
 /// The parameters that a run keeps: those of its steps, and of what it reports.
 fn needed<'s>(system: &'s System, steps: &[Step]) -> IndexSet<&'s str> {
-    let losses = steps.iter().map(|step| &system.losses[&system.training.steps[&step.name].loss]);
+    let losses = steps.iter().map(|step| system.loss(&system.training.steps[&step.name]));
     let reports = system.training.reports.iter();
     let reported = reports.flat_map(|report| programs(system, &report.task, &report.options));
     let used: IndexSet<&String> = losses.chain(reported).flat_map(|program| program.parameters.keys()).collect();
     system.parameters.keys().filter(|name| used.contains(name)).map(String::as_str).collect()
+}
+
+/// Exchanges parameters and their moving averages.
+fn swap_averages(state: &mut State) {
+    let averages: Vec<usize> =
+        (0..state.len()).filter(|i| state.get_index(*i).is_some_and(|(name, _)| name.starts_with("ema."))).collect();
+    for average in averages {
+        let parameter = state.get_index(average).and_then(|(name, _)| state.get_index_of(name.strip_prefix("ema.")?));
+        let Some(parameter) = parameter else { continue };
+        if let Ok([(_, a), (_, b)]) = state.get_disjoint_indices_mut([average, parameter]) {
+            std::mem::swap(a, b);
+        }
+    }
 }
 
 /// The programs that a task's driver cannot do without.

@@ -74,7 +74,7 @@ impl Step {
         seed: u64,
     ) -> Result<Step, TrainError> {
         let declared = system.training.steps[name].clone();
-        let loss = &system.losses[&declared.loss];
+        let loss = system.loss(&declared);
         let fed: IndexMap<String, Type> =
             loss.inputs.iter().map(|(input, declared)| (input.clone(), declared.ty.clone())).collect();
         let feed = sources.feed(&declared, &fed)?;

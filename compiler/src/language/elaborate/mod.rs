@@ -184,6 +184,7 @@ impl Found<'_> {
 /// One elaboration of a spec.
 struct Elaboration<'s> {
     spec: &'s Spec,
+    overrides: Overrides,
     sources: Sources,
     settings: Settings,
     problems: Vec<Problem>,
@@ -194,7 +195,7 @@ impl<'s> Elaboration<'s> {
         let mut sources = spec.sources.clone();
         let mut problems = Vec::new();
         let settings = resolve(spec, overrides, &mut sources, &mut problems);
-        Elaboration { spec, sources, settings, problems }
+        Elaboration { spec, overrides: overrides.clone(), sources, settings, problems }
     }
 
     fn finish<T>(self, value: Option<T>) -> Result<T, Diagnostics> {

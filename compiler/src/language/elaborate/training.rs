@@ -54,6 +54,15 @@ impl Elaboration<'_> {
             Schedule::WarmUp { steps, then } => {
                 system::Schedule::WarmUp { steps: self.duration(steps)?, then: Box::new(self.schedule(then)?) }
             }
+            Schedule::Restart { at, then } => {
+                let milestones: Vec<u64> = at.iter().map(|at| self.count(at)).collect::<Option<_>>()?;
+                if let Some(first) = at.first().filter(|_| !milestones.is_sorted()) {
+                    self.report(Problem::new(first.span, "milestones are in order"));
+                    return None;
+                }
+                system::Schedule::Restart { at: milestones, then: Box::new(self.schedule(then)?) }
+            }
+            Schedule::Averaging { limit } => system::Schedule::Averaging { limit: self.number(limit)? },
         })
     }
 
@@ -112,8 +121,9 @@ impl Elaboration<'_> {
                 continue;
             }
             let (every, options) = (self.positive_or_one(Some(&report.every)), self.options(&report.options));
-            if let (Some(every), Some(options)) = (every, options) {
-                training.reports.push(Report { task: report.task.text.clone(), every, options });
+            let averaged = self.truth_or(report.ema.as_ref(), false);
+            if let (Some(every), Some(options), Some(averaged)) = (every, options, averaged) {
+                training.reports.push(Report { task: report.task.text.clone(), every, options, averaged });
             }
         }
         training
@@ -162,7 +172,19 @@ impl Elaboration<'_> {
                 }
             }
         }
-        let chosen = self.chosen(update, models, parameters, losses)?;
+        let own = match update.sizes.is_empty() {
+            true => None,
+            false => Some(self.at_other_sizes(entry, loss, parameters)?),
+        };
+        let chosen = self.chosen(update, models, parameters, own.as_ref().or(losses.get(&update.loss.text)))?;
+        let mut factors = IndexMap::new();
+        for (pattern, factor) in &update.factors {
+            let value = self.number(&factor.value)?;
+            let named = Name { text: pattern.clone(), span: factor.span };
+            for name in self.begin_so(&named, models, parameters) {
+                factors.insert(name, value);
+            }
+        }
         let optimiser = self.optimiser(&update.optimiser)?;
         let clip = match &update.clip {
             None => None,
@@ -175,7 +197,9 @@ impl Elaboration<'_> {
         };
         Some(TrainStep {
             loss: update.loss.text.clone(),
+            own,
             parameters: chosen,
+            factors,
             optimiser,
             rate: self.schedule(&update.rate)?,
             every: self.positive_or_one(update.every.as_ref())?,
@@ -188,50 +212,95 @@ impl Elaboration<'_> {
         })
     }
 
-    /// The parameters that an update changes: by model or by the beginning of their names.
+    /// The loss of an update that says other sizes for it. Parameters are as large as everywhere.
+    fn at_other_sizes(
+        &mut self,
+        entry: &Entry<structure::Update>,
+        loss: &Entry<structure::Program>,
+        parameters: &IndexMap<String, Parameter>,
+    ) -> Option<Program> {
+        let update = &entry.value;
+        let mut overrides = self.overrides.clone();
+        for (name, value) in &update.sizes {
+            if self.settings.get(name).is_none() {
+                let problem = Problem::new(value.span, format!("there is no size or constant `{name}`"));
+                let known = self.settings.sizes.keys().chain(self.settings.constants.keys());
+                self.problems.push(problem.suggest(name, known.map(String::as_str)));
+                return None;
+            }
+            let value = self.scalar(&value.value)?;
+            overrides = overrides.set(name, value);
+        }
+        let mut other = Elaboration::new(self.spec, &overrides);
+        let networks = other.networks();
+        let given = update.batch.keys().filter(|input| loss.value.inputs.contains_key(*input)).cloned().collect();
+        let program = other.program(&networks, &update.loss.text, &loss.value, &given);
+        self.problems.append(&mut other.problems);
+        let program = program?;
+        for (name, node) in &program.parameters {
+            let (ty, usual) = (program.graph.ty(*node), parameters.get(name).map(|parameter| &parameter.ty));
+            if usual != Some(ty) {
+                let problem = match usual {
+                    Some(usual) => format!("`sizes` makes the parameter `{name}` {ty}, and it is {usual}"),
+                    None => format!("`sizes` makes a parameter `{name}` that is not there otherwise"),
+                };
+                self.report(Problem::new(entry.span, problem));
+                return None;
+            }
+        }
+        Some(program)
+    }
+
+    /// The parameters that an update changes: by model or by the beginning of their names, or those of its loss.
     fn chosen(
         &mut self,
         update: &structure::Update,
         models: &IndexMap<String, Model>,
         parameters: &IndexMap<String, Parameter>,
-        losses: &IndexMap<String, Program>,
+        program: Option<&Program>,
     ) -> Option<Vec<String>> {
-        let trainable = |parameter: &Parameter| {
-            !parameter.buffer && models.get(&parameter.model).is_some_and(|model| !model.frozen)
-        };
         let Some(patterns) = &update.parameters else {
-            let program = losses.get(&update.loss.text)?;
-            let reached =
-                parameters.iter().filter(|(name, value)| trainable(value) && program.parameters.contains_key(*name));
+            let program = program?;
+            let reached = parameters
+                .iter()
+                .filter(|(name, parameter)| trainable(parameter, models) && program.parameters.contains_key(*name));
             return Some(reached.map(|(name, _)| name.clone()).collect());
         };
-        let mut chosen: BTreeSet<&str> = BTreeSet::new();
-        for pattern in patterns {
-            let matches = |name: &str, parameter: &Parameter| {
-                let rest = name.strip_prefix(pattern.text.trim_end_matches('.'));
-                parameter.model == pattern.text || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        let found = patterns.iter().flat_map(|pattern| self.begin_so(pattern, models, parameters));
+        let chosen: BTreeSet<String> = found.collect();
+        Some(parameters.keys().filter(|name| chosen.contains(*name)).cloned().collect())
+    }
+
+    /// The parameters to train of a model, or those whose names begin with a pattern; it is a mistake if there are none.
+    fn begin_so(
+        &mut self,
+        pattern: &Name,
+        models: &IndexMap<String, Model>,
+        parameters: &IndexMap<String, Parameter>,
+    ) -> Vec<String> {
+        let matches = |name: &str, parameter: &Parameter| {
+            let rest = name.strip_prefix(pattern.text.trim_end_matches('.'));
+            parameter.model == pattern.text || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let found: Vec<String> = parameters
+            .iter()
+            .filter(|(name, parameter)| matches(name, parameter) && trainable(parameter, models))
+            .map(|(name, _)| name.clone())
+            .collect();
+        if found.is_empty() {
+            let problem = match models.get(&pattern.text) {
+                Some(model) if model.frozen => {
+                    Problem::new(pattern.span, format!("the model `{}` is frozen", pattern.text))
+                }
+                _ => Problem::new(
+                    pattern.span,
+                    format!("no parameter to train is called `{}` or begins so", pattern.text),
+                )
+                .suggest(&pattern.text, models.keys().map(String::as_str)),
             };
-            let found: Vec<&str> = parameters
-                .iter()
-                .filter(|(name, parameter)| matches(name, parameter) && trainable(parameter))
-                .map(|(name, _)| name.as_str())
-                .collect();
-            if found.is_empty() {
-                let problem = match models.get(&pattern.text) {
-                    Some(model) if model.frozen => {
-                        Problem::new(pattern.span, format!("the model `{}` is frozen", pattern.text))
-                    }
-                    _ => Problem::new(
-                        pattern.span,
-                        format!("no parameter to train is called `{}` or begins so", pattern.text),
-                    )
-                    .suggest(&pattern.text, models.keys().map(String::as_str)),
-                };
-                self.report(problem);
-            }
-            chosen.extend(found);
+            self.report(problem);
         }
-        Some(parameters.keys().filter(|name| chosen.contains(name.as_str())).cloned().collect())
+        found
     }
 
     fn optimiser(&mut self, optimiser: &Optimiser) -> Option<system::Optimiser> {
@@ -255,4 +324,9 @@ impl Elaboration<'_> {
             }
         })
     }
+}
+
+/// Whether training changes a parameter.
+fn trainable(parameter: &Parameter, models: &IndexMap<String, Model>) -> bool {
+    !parameter.buffer && models.get(&parameter.model).is_some_and(|model| !model.frozen)
 }

@@ -231,3 +231,20 @@ fn no_latent(name: &str, fed: &str, task: &Task, codes: Option<(&String, &Task)>
     let help = crate::names::suggestion(name, task.program.inputs.keys().map(String::as_str));
     TaskError::Unsuitable(format!("the task `{asked}` has no input `{name}` to be drawn by seed: {help}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Latent;
+
+    #[test]
+    fn what_is_drawn_is_normal_and_belongs_to_seed_and_name() {
+        let latent = |name: &str, numbers| Latent { name: name.into(), numbers };
+        let drawn = latent("z", 4096).drawn(3);
+        let mean = |values: &[f32]| values.iter().map(|x| f64::from(*x)).sum::<f64>() / values.len() as f64;
+        let squares: Vec<f32> = drawn.iter().map(|x| x * x).collect();
+        assert!(mean(&drawn).abs() < 0.05 && (mean(&squares) - 1.0).abs() < 0.08);
+        assert_eq!(latent("z", 16).drawn(3), drawn[..16]);
+        assert_ne!(latent("z", 16).drawn(4), drawn[..16]);
+        assert_ne!(latent("identity", 16).drawn(3), drawn[..16]);
+    }
+}

@@ -17,7 +17,7 @@
 //! photographs, [`Compare`](compare) measures what tasks make of held-out pictures, [`Generate`](generate) makes pictures
 //! of seeds, and [`Iterate`](iterate) looks, step by step, for what a picture is made of.
 
-mod codes;
+pub mod codes;
 pub mod compare;
 pub mod detector;
 pub mod evaluate;

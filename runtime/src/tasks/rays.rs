@@ -107,7 +107,9 @@ impl Chunked {
         for (input, numbers) in &of_codes {
             let declared = &as_written.inputs[*input];
             let images = declared.size_names.first().filter(|name| context.system.sizes.contains_key(*name));
-            if let Some(images) = images.filter(|_| declared.ty.shape.elements() != numbers.len()) {
+            let of_an_image: usize = declared.ty.shape.iter().skip(1).map(|(_, size)| size).product();
+            let several = declared.ty.shape.rank() > 1 && of_an_image == numbers.len();
+            if let Some(images) = images.filter(|_| several) {
                 overrides = overrides.set(images, 1);
             }
         }

@@ -19,7 +19,7 @@
 //! | `count` | pictures of a folder, of the seeds 0, 1, … where `seeds` are not given; 1000 unless given |
 //! | `yaw_deviation`, `pitch_deviation` | of the normal distribution of a folder's cameras, about the front; drawn by the program unless given |
 //! | `batch` | pictures made at once; 1 unless given |
-//! | `near`, `far` | depths that are red and blue; unless given, the least and greatest of a grid or folder's first, and of a video's first frame |
+//! | `near`, `far` | depths that are red and blue; unless given, what one in twenty is nearer and farther than, of a grid or of a video's first frame |
 //! | `picture`, `depth` | the program's outputs; `"picture"` and `"depth"` unless given. Depth is left out where there is none |
 //! | `settings` | sizes and constants of the spec that are others for this task: `{ "side": 128 }` |
 //!
@@ -485,11 +485,16 @@ fn folder(
 }
 
 impl Depths {
-    /// The depths that are red and blue: those given, or the least and greatest of what is seen.
+    /// The depths that are red and blue: those given, or what one in twenty is nearer and farther than. Rays that hardly meet
+    /// anything have depths far from all others.
     fn ends(&self, seen: &[Seen]) -> [f32; 2] {
-        let depths = seen.iter().flat_map(|seen| seen.depth.iter().flatten()).filter(|z| z.is_finite() && **z > 0.0);
-        let [least, most] = depths.fold([f32::INFINITY, 0.0], |[least, most], z| [least.min(*z), most.max(*z)]);
-        [self.near.map_or(least, |near| near as f32), self.far.map_or(most, |far| far as f32)]
+        let depths = seen.iter().flat_map(|seen| seen.depth.iter().flatten());
+        let mut depths: Vec<f32> = depths.copied().filter(|z| z.is_finite() && *z > 0.0).collect();
+        depths.sort_unstable_by(f32::total_cmp);
+        let few = depths.len() / 20;
+        let end = |given: Option<f64>, found: Option<&f32>| given.map_or(found.copied().unwrap_or(1.0), |z| z as f32);
+        let farther = depths.len().checked_sub(1 + few).and_then(|index| depths.get(index));
+        [end(self.near, depths.get(few)), end(self.far, farther)]
     }
 }
 

@@ -351,6 +351,8 @@ fn what_generators_cannot_do_is_said() {
         ("sample", &["--opt", "show=grd"], "`show` cannot be `grd`: did you mean `grid`?"),
         ("sample", &["--opt", "path=spin"], "`path` cannot be `spin`"),
         ("sample", &["--opt", "batch=0"], "`batch` must be a whole number from 1 up"),
+        ("sample", &["--opt", "count=1e14"], "`count` must be 1000000 at most"),
+        ("sample", &["--frames", "100001"], "`frames` must be 100000 at most"),
         ("sample", &["--opt", "yaw_deviation=-1"], "`yaw_deviation` must be 0 or more"),
         ("sample", &["--opt", "show=folder"], "give `yaw_deviation` and `pitch_deviation`"),
         ("sample", &["--opt", "show=interpolation", "--seeds", "3"], "from one of several `seeds` to the next"),

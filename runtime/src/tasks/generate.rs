@@ -148,6 +148,11 @@ impl Settings {
         if self.fov.is_some_and(|fov| !(fov > 0.0 && fov < 180.0)) {
             return Err(options.error("`fov` must be more than 0 and less than 180 degrees"));
         }
+        for (name, count, most) in [("frames", self.frames, 100_000), ("count", self.count, 1_000_000)] {
+            if count > most {
+                return Err(options.error(format!("`{name}` must be {most} at most")));
+            }
+        }
         for (name, deviation) in ["pitch_deviation", "yaw_deviation"].into_iter().zip(self.deviations) {
             if deviation.is_some_and(|deviation| !(deviation >= 0.0 && deviation.is_finite())) {
                 return Err(options.error(format!("`{name}` must be 0 or more")));

@@ -100,7 +100,7 @@ fn truncation_goes_to_the_mean() {
     let whole = truncated("1");
     for (psi, text) in [(0.0, "0"), (0.5, "0.5"), (-0.25, "-0.25"), (1.25, "1.25")] {
         let expected = whole.map(|code| (0.5 + psi * (code - 0.5)).clamp(-1.0, 1.0));
-        assert_near(truncated(text), expected, 2.0 * BYTE);
+        assert_near(truncated(text), expected, 2.5 * BYTE);
     }
     assert_near(truncated("0"), [0.5; 3], BYTE);
 }

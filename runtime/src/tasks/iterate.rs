@@ -243,9 +243,9 @@ impl Search {
         if output("loss").is_none_or(|ty| ty.shape.rank() > 0) {
             return Err(program.unsuitable("it has no output `loss` that is one number"));
         }
-        let sizes = program.program().outputs.get("picture").map(|shape| shape.iter().map(|(_, size)| size).collect());
-        if !matches!(sizes.as_ref().map(Vec::as_slice), Some([1, 3, ..])) || sizes.is_some_and(|sizes| sizes.len() != 4)
-        {
+        let picture = program.program().outputs.get("picture");
+        let sizes: Vec<usize> = picture.into_iter().flat_map(|shape| shape.iter().map(|(_, size)| size)).collect();
+        if !matches!(sizes.as_slice(), [1, 3, _, _]) {
             return Err(program.unsuitable("it has no output `picture` [image, channel: 3, y, x]"));
         }
         let found = program.program().outputs.keys().filter(|name| name.starts_with(FOUND));

@@ -16,7 +16,7 @@ const LARGEST: f64 = 9_007_199_254_740_992.0;
 pub(super) fn seeds(options: &mut Options) -> Result<Option<Vec<u64>>, OptionError> {
     let Some(value) = options.take("seeds") else { return Ok(None) };
     let read = match &value {
-        Value::List(list) => list.iter().try_fold(Vec::new(), |all, value| added(all, value)),
+        Value::List(list) => list.iter().try_fold(Vec::new(), added),
         value => added(Vec::new(), value),
     };
     match read {

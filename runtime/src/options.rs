@@ -114,6 +114,27 @@ impl Options {
         })
     }
 
+    /// Numbers, as many as there are: a list, or one number.
+    pub fn list(&mut self, name: &'static str) -> Read<Option<Vec<f64>>> {
+        self.read(name, "a number or a list of numbers", |value| match value {
+            Value::List(list) => list.iter().map(number).collect(),
+            value => Some(vec![number(value)?]),
+        })
+    }
+
+    /// A map from names to numbers, switches or expressions, as `--set` writes them.
+    pub fn settings(&mut self, name: &'static str) -> Read<Option<BTreeMap<String, String>>> {
+        let written = |value: &Value| match value {
+            Value::Number(number) => Some(number.to_string()),
+            Value::Bool(switch) => Some(switch.to_string()),
+            value => text(value),
+        };
+        self.read(name, "a map from names to numbers and switches", |value| match value {
+            Value::Map(map) => map.iter().map(|(key, value)| Some((key.clone(), written(value)?))).collect(),
+            _ => None,
+        })
+    }
+
     /// The two ends of a range, within `bounds`; one number is both.
     pub fn range(&mut self, name: &'static str, [least, most]: [f64; 2]) -> Read<Option<[f64; 2]>> {
         let Some([low, high]) = self.numbers(name)? else { return Ok(None) };

@@ -3,6 +3,7 @@
 mod arguments;
 mod codeformer;
 mod faces;
+mod generators;
 mod golden;
 mod gram;
 mod nerf;

@@ -35,18 +35,21 @@ use visage_compiler::{
 /// Run an inference task.
 ///
 /// With `--in NAME=…`, the task's program is fed those values and every output is written. Without, a task that
-/// has a driver (`Render`, `Evaluate`, `Mesh`, `Restore`) is fed by it and leaves pictures, videos or meshes.
+/// has a driver (`Render`, `Evaluate`, `Mesh`, `Restore`, `Compare`, `Generate`, `Iterate`) is fed by it and leaves
+/// pictures, videos or meshes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Tensors in files are in the order of axes that `visage check` shows; sizes come from the tensors.
 An input may be a .safetensors, .pth or .npy file, a picture, a folder of pictures, or a number.
-`Restore` is given photographs, folders of them or patterns: --in without a NAME.
+`Restore` and `Iterate` are given photographs, folders of them or patterns: --in without a NAME.
 
 Examples:
   visage run graphs/nerf render --weights runs/nerf --out orbit --frames 90
   visage run graphs/nerf render --weights runs/nerf --out view --opt view=3 --size 800
   visage run graphs/nerf evaluate --weights runs/nerf --json
   visage run graphs/nerf mesh --weights runs/nerf --out head.ply --opt resolution=256
+  visage run graphs/pigan sample --weights runs/pigan --seeds 0-19,33 --psi 0.5 --out faces
+  visage run graphs/pigan sample --weights runs/pigan --opt show=orbit --seeds 3 --out orbit
   visage run graphs/nerf rays --weights w.safetensors \\
       --in rays_o=batch.safetensors:origins --in rays_d=batch.safetensors:directions --in near=2 \\
       --out colours.safetensors")]
@@ -85,9 +88,18 @@ pub struct Arguments {
     #[arg(long, value_name = "N", help_heading = "Driver")]
     size: Option<u32>,
 
-    /// Camera path (auto, orbit, spiral, views or a .json file), as `--opt path=NAME`
+    /// Camera path (auto, orbit, spiral, views or a .json file; of generated faces front, swing or turn), as `--opt path=NAME`
     #[arg(long, value_name = "PATH", help_heading = "Driver")]
     path: Option<String>,
+
+    /// Seeds of pictures or meshes, numbers and ranges such as 0-19,33, as `--opt seeds=LIST`
+    #[arg(long, value_name = "LIST", help_heading = "Driver")]
+    seeds: Option<String>,
+
+    /// How far codes of generated pictures may be from their mean, from 0 (the mean) to 1 (as far as they are), as
+    /// `--opt psi=X`
+    #[arg(long, value_name = "X", allow_negative_numbers = true, help_heading = "Driver")]
+    psi: Option<f64>,
 
     /// How faithful a restored face is to what was given, from 0 (its quality counts) to 1, as `--opt w=X`
     #[arg(long, value_name = "X", help_heading = "Driver")]
@@ -307,8 +319,13 @@ fn replaced(arguments: &Arguments) -> BTreeMap<String, Value> {
             replaced.insert(name.into(), Value::Number(f64::from(number)));
         }
     }
-    if let Some(w) = arguments.w {
-        replaced.insert("w".into(), Value::Number(w));
+    if let Some(seeds) = &arguments.seeds {
+        replaced.insert("seeds".into(), parse_value(seeds));
+    }
+    for (name, number) in [("psi", arguments.psi), ("w", arguments.w)] {
+        if let Some(number) = number {
+            replaced.insert(name.into(), Value::Number(number));
+        }
     }
     if arguments.aligned {
         replaced.insert("aligned".into(), Value::Bool(true));

@@ -27,7 +27,7 @@ pub use canvas::solid_polyline;
 pub use colour::{depth_picture, scalar_picture, turbo};
 pub use picture::{Background, Picture, is_picture, nearest_byte, pictures_in, to_byte};
 pub use plot::{Axis, LinePlot, Series};
-pub use sheet::sheet;
+pub use sheet::{readable, sheet};
 pub use video::{Mp4Writer, write_gif, write_mp4};
 
 #[cfg(test)]

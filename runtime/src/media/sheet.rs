@@ -4,6 +4,10 @@ use super::canvas::{self, Align};
 use super::{Background, Picture};
 
 const GAP: usize = 6;
+
+/// How wide a picture of a sheet should be, in pixels.
+const READABLE: usize = 128;
+
 const INK: [f32; 3] = [0.15, 0.16, 0.18];
 
 /// A grid of `columns` columns, filled row by row, on white, a caption under each picture (none where
@@ -37,6 +41,13 @@ pub fn sheet(pictures: &[(&Picture, &str)], columns: usize) -> Picture {
         canvas::text(&mut out, &caption, [middle, base], size, Align::Middle, INK);
     }
     out
+}
+
+/// A small picture with pixels that can be seen, and room for a caption; a large one as it is.
+pub fn readable(picture: &Picture) -> Picture {
+    let factor = READABLE.div_ceil(picture.width.max(1));
+    let at = |x: usize, y: usize, channel: usize| picture.pixel(x / factor, y / factor)[channel];
+    Picture::from_fn(picture.width * factor, picture.height * factor, picture.channels, at)
 }
 
 fn paste(out: &mut Picture, picture: &Picture, left: usize, top: usize) {

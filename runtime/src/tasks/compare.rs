@@ -22,7 +22,7 @@ use crate::{
     buffer::State,
     data::DataError,
     executor::Executable,
-    media::{Picture, sheet},
+    media::{Picture, readable, sheet},
     metrics::{psnr, ssim},
     options::{OptionError, Options},
     table::Table,
@@ -39,9 +39,6 @@ use visage_compiler::{
 
 /// The field that holds pictures as they are.
 const PICTURE: &str = "picture";
-
-/// How wide pictures are shown at least, in pixels.
-const SHOWN_SIDE: usize = 128;
 
 /// The options.
 #[derive(Debug)]
@@ -222,7 +219,7 @@ fn results(
     std::fs::write(&path, format!("{summary:#}\n")).map_err(DataError::io(&path))?;
     results.files.push(path);
     if !shown.is_empty() {
-        let large: Vec<Picture> = shown.iter().flatten().map(enlarged).collect();
+        let large: Vec<Picture> = shown.iter().flatten().map(readable).collect();
         let captioned: Vec<(&Picture, &str)> = large.iter().zip(captions.iter().copied().cycle()).collect();
         let picture = sheet(&captioned, captions.len());
         let path = context.out.join("comparison.png");
@@ -232,13 +229,6 @@ fn results(
     }
     results.table = Some(table.to_string());
     Ok(results)
-}
-
-/// A small picture with pixels that can be seen, and room for a caption.
-fn enlarged(picture: &Picture) -> Picture {
-    let factor = SHOWN_SIDE.div_ceil(picture.width.max(1));
-    let at = |x: usize, y: usize, channel: usize| picture.pixel(x / factor, y / factor)[channel];
-    Picture::from_fn(picture.width * factor, picture.height * factor, picture.channels, at)
 }
 
 /// A task that says how far apart two pictures are.

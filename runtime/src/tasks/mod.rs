@@ -2,7 +2,7 @@
 //!
 //! A task of a spec may name one of these with options; `visage run SPEC TASK` then needs weights alone.
 //! Options are written in the spec, replaced by `Report(options: …)` in training and by
-//! `--opt NAME=VALUE` (`--frames`, `--size`, `--w`, `--aligned`) on the command line.
+//! `--opt NAME=VALUE` (`--frames`, `--size`, `--seeds`, `--psi`, `--w`, `--aligned`) on the command line.
 //!
 //! The drivers of fields share these:
 //!
@@ -13,18 +13,28 @@
 //! | `chunk` | rays or points computed at once; 4096 unless given |
 //!
 //! [`Render`](render) makes pictures and videos, [`Evaluate`](evaluate) compares with held-out views,
-//! [`Mesh`](mesh) extracts a surface; [`Restore`](restore) restores the faces of photographs, and
-//! [`Compare`](compare) measures what tasks make of held-out pictures; these two have options of their own.
+//! [`Mesh`](mesh) extracts a surface. The others have options of their own: [`Restore`](restore) restores the faces of
+//! photographs, [`Compare`](compare) measures what tasks make of held-out pictures, [`Generate`](generate) makes pictures
+//! of seeds, and [`Iterate`](iterate) looks, step by step, for what a picture is made of.
 
+pub mod codes;
 pub mod compare;
 pub mod detector;
 pub mod evaluate;
 mod face_program;
+mod files;
+mod film;
+pub mod generate;
+mod generator;
+pub mod iterate;
 pub mod mesh;
+mod prepared;
 pub mod rays;
 pub mod render;
 pub mod restore;
 pub mod restorer;
+mod seeds;
+mod trajectory;
 
 use crate::{
     buffer::State,
@@ -141,7 +151,7 @@ const DRIVER: Driver = Driver {
     figures: |_| Vec::new(),
 };
 
-static DRIVERS: [Driver; 5] = [
+static DRIVERS: [Driver; 7] = [
     Driver { name: "Render", run: render::render, ..DRIVER },
     Driver {
         name: "Evaluate",
@@ -149,7 +159,14 @@ static DRIVERS: [Driver; 5] = [
         figures: |_| ["psnr", "ssim"].map(str::to_owned).into(),
         ..DRIVER
     },
-    Driver { name: "Mesh", run: mesh::mesh, is_file: mesh::is_file, ..DRIVER },
+    Driver {
+        name: "Mesh",
+        run: mesh::mesh,
+        needs_data: false,
+        is_file: mesh::is_file,
+        companions: mesh::companions,
+        ..DRIVER
+    },
     Driver {
         name: "Restore",
         run: restore::restore,
@@ -164,6 +181,15 @@ static DRIVERS: [Driver; 5] = [
         run: compare::compare,
         companions: compare::companions,
         figures: compare::figures,
+        ..DRIVER
+    },
+    Driver { name: "Generate", run: generate::generate, needs_data: false, companions: generate::companions, ..DRIVER },
+    Driver {
+        name: "Iterate",
+        run: iterate::iterate,
+        takes_files: true,
+        needs_data: false,
+        companions: iterate::companions,
         ..DRIVER
     },
 ];

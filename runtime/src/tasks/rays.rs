@@ -1,6 +1,6 @@
 //! Feeding a program rays or points in chunks of one size.
 
-use super::{Context, TaskError, go_on};
+use super::{Context, TaskError, codes::Codes, go_on};
 use crate::{
     buffer::{Buffer, State},
     executor::Executable,
@@ -9,6 +9,7 @@ use crate::{
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet};
 use visage_compiler::{
+    graph::DType,
     language::ProgramKind,
     random::RandomKey,
     system::{Program, Task},
@@ -21,6 +22,8 @@ pub struct Chunked {
     program: Program,
     /// The field that each input takes.
     bound: IndexMap<String, &'static str>,
+    /// Codes that all elements share, by input.
+    codes: IndexMap<String, Buffer>,
     /// Elements a run.
     chunk: usize,
     key: RandomKey,
@@ -54,16 +57,19 @@ impl Shared {
 }
 
 impl Chunked {
-    /// Prepares the program of a task that is fed the given fields (with their widths, as [`Fields`]).
+    /// Prepares the program of a task that is fed the given fields (with their widths, as [`Fields`]) and those of the codes
+    /// that it has inputs for.
     ///
     /// # Errors
-    /// An input is of no field and has no value of its own, or is not one row an element.
-    pub fn new(
+    /// An input is of no field and has no value of its own, or is not one row an element; a code has another length than its
+    /// input, whose first axis may count images, or the task has no input for any.
+    pub(super) fn new(
         context: &Context<'_>,
         name: &str,
         task: &Task,
         shared: &Shared,
         fields: &[(&'static str, usize)],
+        codes: &Codes,
     ) -> Result<Chunked, TaskError> {
         let unsuitable = |problem: String| TaskError::Unsuitable(format!("the task `{name}`: {problem}"));
         let mut bound = IndexMap::new();
@@ -80,7 +86,13 @@ impl Chunked {
                 bound.insert(input.clone(), *field);
             }
         }
-        let given: BTreeSet<String> = bound.keys().cloned().collect();
+        let taken = |code: &String| task.program.inputs.contains_key(code) && !bound.contains_key(code);
+        let of_codes: IndexMap<&String, &Vec<f32>> = codes.iter().filter(|(code, _)| taken(code)).collect();
+        if of_codes.is_empty() && !codes.is_empty() {
+            let codes = codes.keys().map(String::as_str).collect::<Vec<_>>().join("`, `");
+            return Err(unsuitable(format!("it has no input of the name of a code: `{codes}`")));
+        }
+        let given: BTreeSet<String> = bound.keys().chain(of_codes.keys().copied()).cloned().collect();
         let as_written = context.spec.program(ProgramKind::Task, name, context.overrides, &given)?;
         let width = |field: &str| fields.iter().find(|(known, _)| *known == field).map_or(0, |(_, width)| *width);
         let mut overrides = context.overrides.clone();
@@ -92,9 +104,29 @@ impl Chunked {
             };
             overrides = overrides.set(size, shared.chunk);
         }
+        for (input, numbers) in &of_codes {
+            let declared = &as_written.inputs[*input];
+            let images = declared.size_names.first().filter(|name| context.system.sizes.contains_key(*name));
+            let of_an_image: usize = declared.ty.shape.iter().skip(1).map(|(_, size)| size).product();
+            let several = declared.ty.shape.rank() > 1 && of_an_image == numbers.len();
+            if let Some(images) = images.filter(|_| several) {
+                overrides = overrides.set(images, 1);
+            }
+        }
         let program = context.spec.program(ProgramKind::Task, name, &overrides, &given)?;
         for (input, declared) in &program.inputs {
             let Some(field) = bound.get(input) else {
+                if let Some(numbers) = of_codes.get(input) {
+                    if declared.ty.dtype != DType::F32 || declared.ty.shape.elements() != numbers.len() {
+                        let problem = format!(
+                            "the input `{input}` is {}, not one code of {} numbers",
+                            declared.ty,
+                            numbers.len()
+                        );
+                        return Err(unsuitable(problem));
+                    }
+                    continue;
+                }
                 if declared.optional {
                     continue;
                 }
@@ -107,7 +139,19 @@ impl Chunked {
             }
         }
         let executable = Executable::new(&program, &IndexMap::new(), context.execute)?;
-        Ok(Chunked { executable, program, bound, chunk: shared.chunk, key: RandomKey { seed: context.seed, step: 0 } })
+        let key = RandomKey { seed: context.seed, step: 0 };
+        let mut chunked = Chunked { executable, program, bound, codes: IndexMap::new(), chunk: shared.chunk, key };
+        chunked.set_codes(codes);
+        Ok(chunked)
+    }
+
+    /// Other codes of the same names and lengths.
+    pub(super) fn set_codes(&mut self, codes: &Codes) {
+        for (code, numbers) in codes.iter().filter(|(code, _)| !self.bound.contains_key(*code)) {
+            if let Some(declared) = self.program.inputs.get(code) {
+                self.codes.insert(code.clone(), Buffer::from_f32(declared.ty.shape.clone(), numbers));
+            }
+        }
     }
 
     /// How many numbers an output has for each element, if there is such an output and it has.
@@ -139,7 +183,7 @@ impl Chunked {
         while start < count {
             go_on()?;
             let here = self.chunk.min(count - start);
-            let mut inputs = IndexMap::new();
+            let mut inputs = self.codes.clone();
             for (input, field) in &self.bound {
                 let Some(declared) = self.program.inputs.get(input) else { continue };
                 let mut buffer = Buffer::zeros(declared.ty.clone());

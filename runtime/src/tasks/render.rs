@@ -16,18 +16,20 @@
 
 use super::{
     Context, Results, TaskError,
+    codes::Codes,
+    film::Film,
     rays::{Chunked, Fields, Shared},
 };
 use crate::{
     buffer::State,
     console,
-    data::{DataError, Intrinsics, PathKind, PosedImages, Split},
+    data::{Intrinsics, PathKind, PosedImages, Split},
     geometry::Pose,
-    media::{Mp4Writer, Picture, depth_picture, scalar_picture, write_gif},
+    media::{Picture, depth_picture, scalar_picture},
     options::Options,
     sources::Scene,
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use visage_compiler::system::{Task, Value};
 
 /// The fields that rays have, with their widths.
@@ -72,7 +74,7 @@ impl Renderer {
         for (option, default, _) in named {
             chosen.push((options.text(option)?, default));
         }
-        let program = Chunked::new(context, name, task, shared, &FIELDS)?;
+        let program = Chunked::new(context, name, task, shared, &FIELDS, &Codes::new())?;
         let mut outputs = Vec::new();
         for ((given, default), (option, _, width)) in chosen.into_iter().zip(named) {
             let output = given.clone().unwrap_or_else(|| default.to_owned());
@@ -270,67 +272,4 @@ pub fn held_out(images: &PosedImages) -> Vec<usize> {
 /// A bar that counts rays.
 pub fn progress(rays: u64) -> indicatif::ProgressBar {
     console::bar(rays, "{spinner} {bar:30} {percent:>3}%  {human_pos} rays, {per_sec}, {eta} left")
-}
-
-/// Frames on their way to files.
-struct Film<'a> {
-    out: &'a Path,
-    rate: f64,
-    pictures: bool,
-    video: bool,
-    writers: Vec<(&'static str, PathBuf, Mp4Writer)>,
-    colours: Vec<Picture>,
-    results: Results,
-}
-
-impl<'a> Film<'a> {
-    fn new(out: &'a Path, rate: f64, pictures: bool, video: bool) -> Film<'a> {
-        let (writers, colours, results) = (Vec::new(), Vec::new(), Results::default());
-        Film { out, rate, pictures, video, writers, colours, results }
-    }
-
-    fn add(&mut self, number: usize, pictures: Vec<(&'static str, Picture)>) -> Result<(), TaskError> {
-        for (name, picture) in pictures {
-            if self.pictures {
-                let folder = self.out.join(name);
-                std::fs::create_dir_all(&folder).map_err(DataError::io(&folder))?;
-                picture.save(&folder.join(format!("{number:04}.png")))?;
-                if number == 0 {
-                    self.results.files.push(folder);
-                }
-            }
-            if self.video && name != "opacity" {
-                let writer = match self.writers.iter_mut().position(|(known, ..)| *known == name) {
-                    Some(index) => &mut self.writers[index].2,
-                    None => {
-                        let path = self.out.join(format!("{name}.mp4"));
-                        let writer = Mp4Writer::new(&path, picture.width, picture.height, self.rate)?;
-                        self.writers.push((name, path, writer));
-                        &mut self.writers.last_mut().unwrap_or_else(|| unreachable!("it was just added")).2
-                    }
-                };
-                writer.push(&picture)?;
-            }
-            if number == 0 {
-                self.results.pictures.push((name.to_owned(), picture.clone()));
-            }
-            if self.video && name == "colour" {
-                self.colours.push(picture);
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Results, TaskError> {
-        for (_, path, writer) in self.writers {
-            writer.finish()?;
-            self.results.files.push(path);
-        }
-        if !self.colours.is_empty() {
-            let path = self.out.join("colour.gif");
-            write_gif(&path, &self.colours, self.rate)?;
-            self.results.files.push(path);
-        }
-        Ok(self.results)
-    }
 }

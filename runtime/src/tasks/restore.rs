@@ -34,23 +34,18 @@
 use super::{
     Companions, Context, Results, TaskError,
     detector::Detector,
-    go_on,
+    files::{Names, Outcome, has_ending, listed, one_by_one},
+    prepared::known,
     restorer::{Grey, Restored, Restorer, Treatment},
 };
 use crate::{
     buffer::State,
     console,
     data::DataError,
-    media::{Mp4Writer, Picture, is_picture, pictures_in},
-    names::suggestion,
+    media::{Mp4Writer, Picture, is_picture},
     options::{OptionError, Options},
-    table::Table,
 };
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+use std::path::{Path, PathBuf};
 use visage_compiler::system::Task;
 
 const VIDEOS: [&str; 6] = ["mp4", "mov", "avi", "mkv", "webm", "m4v"];
@@ -149,41 +144,21 @@ pub fn restore(
     let mut restorer = Restorer::new(context, name, settings.w, mask, detector, settings.treatment)?;
     let mut target = Target::new(context.out, files.len(), settings.rate)?;
     let bar = console::bar(files.len() as u64, "{spinner} {bar:30} {pos}/{len} pictures, {eta} left");
-    let mut table = Table::new(&["file", ">faces", ">seconds", "what happened"]);
     let mut results = Results::default();
-    let (mut restored, mut faces) = (0usize, 0);
-    for path in &files {
-        go_on()?;
-        let start = Instant::now();
-        let told = one(path, settings.aligned, &mut restorer, state).and_then(|made| {
-            let told = told(&made, settings.aligned);
-            target.write(path, &made, name, &mut results)?;
-            Ok((made.faces.len(), told))
-        });
-        let (count, told) = match told {
-            Ok((count, told)) => {
-                restored += 1;
-                faces += count;
-                (count.to_string(), told)
-            }
-            Err(TaskError::Data(error)) => {
-                let problem = error.to_string();
-                tracing::warn!("{problem}");
-                (String::new(), problem.trim_start_matches(&format!("{}: ", path.display())).to_owned())
-            }
-            Err(error) => return Err(error),
-        };
-        let seconds = format!("{:.2}", start.elapsed().as_secs_f64());
-        table.row([path.display().to_string(), count, seconds, told]);
-        bar.inc(1);
-    }
+    let mut faces = 0;
+    let ledger = one_by_one(&files, &bar, &[">faces"], |path| {
+        let made = one(path, settings.aligned, &mut restorer, state)?;
+        target.write(path, &made, name, &mut results)?;
+        faces += made.faces.len();
+        Ok(Outcome { cells: vec![made.faces.len().to_string()], told: told(&made, settings.aligned) })
+    })?;
     bar.finish_and_clear();
-    if restored == 0 {
-        return Err(TaskError::Unsuitable(format!("nothing could be restored\n{table}")));
+    if ledger.done == 0 {
+        return Err(TaskError::Unsuitable(format!("nothing could be restored\n{}", ledger.table)));
     }
     target.finish(&mut results)?;
-    results.figures = vec![("pictures".into(), restored as f64), ("faces".into(), faces as f64)];
-    results.table = Some(table.to_string());
+    results.figures = vec![("pictures".into(), ledger.done as f64), ("faces".into(), faces as f64)];
+    results.table = Some(ledger.table.to_string());
     Ok(results)
 }
 
@@ -210,45 +185,10 @@ fn told(made: &Restored, aligned: bool) -> String {
     }
 }
 
-/// The files that are meant, in order.
-fn listed(given: &[String]) -> Result<Vec<PathBuf>, TaskError> {
-    let mut files = Vec::new();
-    for text in given {
-        let path = PathBuf::from(text);
-        if path.is_dir() {
-            let found = pictures_in(&path)?;
-            if found.is_empty() {
-                return Err(DataError::format(&path, "there are no pictures in this folder").into());
-            }
-            files.extend(found);
-        } else if path.exists() || !text.contains(['*', '?', '[']) {
-            files.push(path);
-        } else {
-            let found = glob::glob(text).map_err(|error| DataError::format(&path, error.to_string()))?;
-            let before = files.len();
-            // What a pattern finds and may not be looked at is no picture to anybody.
-            files.extend(found.filter_map(Result::ok).filter(|found| is_picture(found)));
-            if files.len() == before {
-                return Err(DataError::format(&path, "no picture has a name like this").into());
-            }
-        }
-    }
-    Ok(files)
-}
-
-fn has_ending(path: &Path, endings: &[&str]) -> bool {
-    path.extension().is_some_and(|found| endings.iter().any(|ending| found.eq_ignore_ascii_case(ending)))
-}
-
 /// Whether all parameters of a task are there.
 fn has_weights(context: &Context<'_>, name: &str, state: &State) -> Result<bool, TaskError> {
-    match context.system.tasks.get(name) {
-        Some(task) => Ok(task.program.parameters.keys().all(|parameter| state.contains_key(parameter))),
-        None => {
-            let help = suggestion(name, context.system.tasks.keys().map(String::as_str));
-            Err(TaskError::Unsuitable(format!("`{}` has no task `{name}`: {help}", context.system.name)))
-        }
-    }
+    let task = known(context, name)?;
+    Ok(task.program.parameters.keys().all(|parameter| state.contains_key(parameter)))
 }
 
 /// The first detector whose weights are there.
@@ -276,7 +216,7 @@ fn weighed<'n>(context: &Context<'_>, names: &'n [String], state: &State) -> Res
 enum Target {
     Picture(PathBuf),
     Video { path: PathBuf, rate: f64, writer: Option<Box<Mp4Writer>> },
-    Folder { root: PathBuf, used: BTreeSet<String> },
+    Folder { root: PathBuf, names: Names },
 }
 
 impl Target {
@@ -286,7 +226,7 @@ impl Target {
                 for folder in ["restored", "cropped", "faces"].map(|name| out.join(name)) {
                     std::fs::create_dir_all(&folder).map_err(DataError::io(&folder))?;
                 }
-                Ok(Target::Folder { root: out.to_owned(), used: BTreeSet::new() })
+                Ok(Target::Folder { root: out.to_owned(), names: Names::default() })
             }
             _ if !is_picture(out) => Ok(Target::Video { path: out.to_owned(), rate, writer: None }),
             _ if count == 1 => Ok(Target::Picture(out.to_owned())),
@@ -313,13 +253,8 @@ impl Target {
                 };
                 writer.push(frame)?;
             }
-            Target::Folder { root, used } => {
-                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-                // Two files may differ in their folders or endings alone.
-                let name = (1..)
-                    .map(|i| if i == 1 { stem.to_string() } else { format!("{stem}-{i}") })
-                    .find(|name| !used.contains(name))
-                    .unwrap_or_default();
+            Target::Folder { root, names } => {
+                let name = names.of(path);
                 let mut save = |folder: &str, name: &str, picture: &Picture| -> Result<(), TaskError> {
                     let path = root.join(folder).join(name).with_added_extension("png");
                     picture.save(&path)?;
@@ -331,7 +266,6 @@ impl Target {
                     save("cropped", &format!("{name}_{i:02}"), cropped)?;
                     save("faces", &format!("{name}_{i:02}"), restored)?;
                 }
-                used.insert(name);
             }
         }
         Ok(())

@@ -74,6 +74,7 @@ pub fn companions(mut options: Options) -> Companions {
     Companions {
         required: variants.into_values().map(|call| call.kind).collect(),
         optional: distance.into_iter().collect(),
+        ..Companions::default()
     }
 }
 
@@ -236,9 +237,7 @@ fn results(
 
 /// A small picture with pixels that can be seen, and room for a caption.
 fn enlarged(picture: &Picture) -> Picture {
-    let factor = SHOWN_SIDE.div_ceil(picture.width.max(1));
-    let at = |x: usize, y: usize, channel: usize| picture.pixel(x / factor, y / factor)[channel];
-    Picture::from_fn(picture.width * factor, picture.height * factor, picture.channels, at)
+    picture.enlarged(SHOWN_SIDE.div_ceil(picture.width.max(1)))
 }
 
 /// A task that says how far apart two pictures are.

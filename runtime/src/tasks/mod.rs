@@ -14,12 +14,15 @@
 //!
 //! [`Render`](render) makes pictures and videos, [`Evaluate`](evaluate) compares with held-out views,
 //! [`Mesh`](mesh) extracts a surface; [`Restore`](restore) restores the faces of photographs, and
-//! [`Compare`](compare) measures what tasks make of held-out pictures; these two have options of their own.
+//! [`Compare`](compare) measures what tasks make of held-out pictures, and [`Assess`](assess) how far pictures that are made of
+//! nothing are from real ones; these three have options of their own.
 
+pub mod assess;
 pub mod compare;
 pub mod detector;
 pub mod evaluate;
 mod face_program;
+mod features;
 pub mod mesh;
 pub mod rays;
 pub mod render;
@@ -120,6 +123,8 @@ struct Driver {
     companions: fn(Options) -> Companions,
     /// The figures that it always finds.
     figures: fn(Options) -> Vec<String>,
+    /// Whether it runs the task's own program.
+    runs_program: fn(Options) -> bool,
 }
 
 /// Other tasks that a driver runs.
@@ -129,6 +134,8 @@ pub struct Companions {
     pub required: Vec<String>,
     /// Those that it runs where their weights are given.
     pub optional: Vec<String>,
+    /// Those without whose weights it finds no figures: reports of a training run are without them then, and a command fails.
+    pub measuring: Vec<String>,
 }
 
 const DRIVER: Driver = Driver {
@@ -139,9 +146,10 @@ const DRIVER: Driver = Driver {
     is_file: |_| false,
     companions: |_| Companions::default(),
     figures: |_| Vec::new(),
+    runs_program: |_| true,
 };
 
-static DRIVERS: [Driver; 5] = [
+static DRIVERS: [Driver; 6] = [
     Driver { name: "Render", run: render::render, ..DRIVER },
     Driver {
         name: "Evaluate",
@@ -164,6 +172,14 @@ static DRIVERS: [Driver; 5] = [
         run: compare::compare,
         companions: compare::companions,
         figures: compare::figures,
+        ..DRIVER
+    },
+    Driver {
+        name: "Assess",
+        run: assess::assess,
+        companions: assess::companions,
+        figures: assess::figures,
+        runs_program: assess::runs_program,
         ..DRIVER
     },
 ];
@@ -192,6 +208,12 @@ pub fn companions(task: &Task, replaced: &BTreeMap<String, Value>) -> Companions
 pub fn figures(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
     let found = task.driver.as_ref().and_then(|call| Some((driver(call)?, call)));
     found.map(|(driver, call)| (driver.figures)(Options::new(call, replaced))).unwrap_or_default()
+}
+
+/// Whether a task's driver runs the task's own program.
+pub fn runs_program(task: &Task, replaced: &BTreeMap<String, Value>) -> bool {
+    let found = task.driver.as_ref().and_then(|call| Some((driver(call)?, call)));
+    found.is_none_or(|(driver, call)| (driver.runs_program)(Options::new(call, replaced)))
 }
 
 /// Runs a task with its driver, some of whose options are replaced.

@@ -9,7 +9,7 @@ use crate::{
     graph::{Graph, NodeId, Type},
 };
 use indexmap::IndexMap;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// A whole method: models, losses, training procedure, data and tasks.
 #[derive(Clone, Debug)]
@@ -121,6 +121,8 @@ pub struct Training {
     pub steps: IndexMap<String, TrainStep>,
     /// What happens on the way: sample pictures, evaluation, as task calls.
     pub reports: Vec<Report>,
+    /// Signs that training goes wrong.
+    pub alarms: IndexMap<String, Alarm>,
 }
 
 /// One update of some parameters by the gradient of one loss.
@@ -290,6 +292,49 @@ pub struct Report {
     pub options: BTreeMap<String, Value>,
     /// Whether moving averages stand for the parameters that have them.
     pub averaged: bool,
+}
+
+/// A sign that training goes wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Alarm {
+    /// What is watched, as `step.output`.
+    pub measure: String,
+    /// What it means.
+    pub about: String,
+    /// What the mean must not pass.
+    pub bound: Bound,
+    /// How many rounds the mean is taken over.
+    pub rounds: u64,
+    /// Whether the run ends.
+    pub stop: bool,
+}
+
+/// A side of a number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bound {
+    /// Less than this.
+    Below(f64),
+    /// More than this.
+    Above(f64),
+}
+
+impl Bound {
+    /// Whether a value lies on that side; one that is not a number does not.
+    pub fn holds(self, value: f64) -> bool {
+        match self {
+            Bound::Below(bound) => value < bound,
+            Bound::Above(bound) => value > bound,
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Bound::Below(bound) => write!(f, "below {bound}"),
+            Bound::Above(bound) => write!(f, "above {bound}"),
+        }
+    }
 }
 
 /// Something the runtime provides, by name, with options: a data source, a task driver.

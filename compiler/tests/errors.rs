@@ -264,6 +264,54 @@ fn structures() {
 }
 
 #[test]
+fn alarms() {
+    let spec = |alarms: &str| {
+        format!(
+            r#"System(
+    name: "a",
+    about: "b",
+    sizes: {{ "ray": 8 }},
+    modules: {{ "M": Module(parameters: {{ "w": "[] = 0" }}, forward: "fn (x[]) -> y[] {{ y = w * x }}") }},
+    models: {{ "m": Model(network: M()) }},
+    losses: {{
+        "fit": Loss(
+            about: "A loss.",
+            inputs: {{ "x": Input(axes: "[ray]", about: "Numbers.") }},
+            outputs: {{ "loss": "[]", "spread": "[]", "each": "[ray]" }},
+            equations: "each = m(x)\n loss = mean(each)\n spread = max(each, ray)",
+        ),
+    }},
+    data: {{ "d": Table() }},
+    train: Train(
+        rounds: 1,
+        steps: {{ "step": Update(loss: "fit", optimiser: Sgd(), rate: 1, batch: {{ "x": "d.x" }}) }},
+        alarms: {{
+{alarms}
+        }},
+    ),
+)"#
+        )
+    };
+    check(
+        "alarm_measures",
+        &spec(
+            r#"            "misspelt": Alarm(measure: "step.spraed", below: 1, rounds: 9, about: "c"),
+            "of many numbers": Alarm(measure: "step.each", below: 1, rounds: 9, about: "c", when: false),
+            "of a loss": Alarm(measure: "fit.loss", above: 1, rounds: 0, about: "c"),
+            "at once": Alarm(measure: "step.loss", above: 1, rounds: 0, about: "c"),"#,
+        ),
+    );
+    check(
+        "alarm_bounds",
+        &spec(
+            r#"            "neither": Alarm(measure: "step.loss", rounds: 9, about: "c"),
+            "both": Alarm(measure: "step.loss", below: 1, above: 2, rounds: 9, about: "c"),
+            "more": Alarm(measure: "step.loss", over: 1, rounds: 9),"#,
+        ),
+    );
+}
+
+#[test]
 fn command_line() {
     let text = task("y = sum(x, xyz)", "");
     let overrides = Overrides::none().set("rya", 3).set("far", "2 *").set("hidden", "7 / 2");

@@ -7,7 +7,7 @@ use visage_compiler::{
     language::{Overrides, Spec, parse_system},
     random::RandomKey,
     reference::{Feeds, evaluate},
-    system::{Initialiser, Program, System, Value},
+    system::{Bound, Initialiser, Program, System, Value},
     tensor::Tensor,
 };
 
@@ -357,6 +357,33 @@ fn steps_have_their_time() {
     assert_eq!(runs, [6, 9]);
     let before = |round: u64| (0..round).filter(|round| late.runs_in(*round)).count() as u64;
     assert!((0..20).all(|round| late.runs_before(round) == before(round)));
+}
+
+/// Alarms are over what steps measure; those of steps that are left out are left out too.
+#[test]
+fn alarms_watch_what_steps_measure() {
+    let text = NETWORKS.replace("\"in\":", "\"first\":").replace("= in(x)", "= first(x)").replace(
+        "steps: { \"s\":",
+        r#"alarms: {
+            "low": Alarm(measure: "s.loss", below: "1 / hidden", rounds: "2 * depth", about: "Too good.", stop: "depth > 1"),
+            "high": Alarm(measure: "s.loss", above: 8, rounds: 1, about: "Bad."),
+            "off": Alarm(measure: "s.loss", above: 8, rounds: 1, about: "Bad.", when: "depth > 99"),
+            "gone": Alarm(measure: "none.loss", above: 8, rounds: 1, about: "Bad."),
+        },
+        steps: {
+            "none": Update(when: "depth > 99", loss: "l", optimiser: Adam(), rate: 0.1, batch: { "x": "d.x" }),
+            "s":"#,
+    );
+    let system = system(&text);
+    let (hidden, depth) = (system.sizes["hidden"] as f64, system.sizes["depth"] as u64);
+    let alarms = system.training.alarms;
+    assert_eq!(alarms.keys().collect::<Vec<_>>(), ["low", "high"]);
+    let low = &alarms["low"];
+    assert_eq!((low.measure.as_str(), low.bound, low.rounds), ("s.loss", Bound::Below(1.0 / hidden), 2 * depth));
+    assert!(low.stop && !alarms["high"].stop);
+    assert_eq!((alarms["high"].bound, alarms["high"].about.as_str()), (Bound::Above(8.0), "Bad."));
+    // Neither side holds what is not a number.
+    assert!(low.bound.holds(-1.0) && !low.bound.holds(f64::NAN) && !Bound::Above(8.0).holds(8.0));
 }
 
 /// Braces of an expression inside the braces of a name.

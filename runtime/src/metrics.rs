@@ -1,8 +1,39 @@
-//! How close two pictures are.
+//! How close two pictures are, and how close two sets of them.
 
-use rayon::prelude::*;
+mod assessment;
+mod features;
+mod frechet;
+mod kernel_distance;
+mod neighbours;
+
+pub use assessment::{AssessmentOptions, Figures, Reference, References, least};
+pub use features::Features;
+pub use frechet::Gaussian;
+pub use kernel_distance::{KernelDistance, kernel_distance};
+pub use neighbours::{covered, radii};
 
 use crate::media::Picture;
+use rayon::prelude::*;
+use thiserror::Error;
+
+/// Why sets of pictures cannot be compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum MetricError {
+    /// A set is too small.
+    #[error("{count} pictures are too few: at least {needed} are needed")]
+    TooFew {
+        /// How many there are.
+        count: usize,
+        /// How many there have to be.
+        needed: usize,
+    },
+    /// A feature is infinite or not a number.
+    #[error("features are not finite")]
+    NotFinite,
+    /// Eigenvalues of a covariance were not found.
+    #[error("the eigenvalues of the features' covariance are not found")]
+    Eigenvalues,
+}
 
 /// Peak signal-to-noise ratio in decibels, `−10 · log10(mean squared difference)`, for values in
 /// `[0, 1]`; infinite for equal inputs.

@@ -1,6 +1,7 @@
 //! The `visage` command as its users meet it: the real binary, in folders of its own.
 
 mod arguments;
+mod assess;
 mod codeformer;
 mod faces;
 mod generators;

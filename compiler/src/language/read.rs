@@ -444,7 +444,8 @@ impl Reader<'_> {
         let rounds = fields.size(self, "rounds");
         let steps = fields.map(self, "steps", Reader::update);
         let reports = fields.list(self, "reports", Reader::report).unwrap_or_default();
-        Some(Train { rounds: rounds?, steps, reports })
+        let alarms = fields.map(self, "alarms", Reader::alarm);
+        Some(Train { rounds: rounds?, steps, reports, alarms })
     }
 
     fn update(&mut self, node: &Node) -> Option<Update> {
@@ -561,6 +562,21 @@ impl Reader<'_> {
         };
         let ema = fields.switch(self, "ema");
         Some(Report { task: task?, when, every: every?, options, ema })
+    }
+
+    fn alarm(&mut self, node: &Node) -> Option<Alarm> {
+        self.variant(node, &["Alarm"])?;
+        let mut fields = self.fields(node, "Alarm")?;
+        let measure = fields.take("measure").and_then(|node| self.name(node));
+        let about = fields.take("about").and_then(|node| self.string(node)).unwrap_or_default();
+        let (below, above) = (fields.number(self, "below"), fields.number(self, "above"));
+        let rounds = fields.size(self, "rounds");
+        let (when, stop) = (fields.switch(self, "when"), fields.switch(self, "stop"));
+        if below.is_some() == above.is_some() {
+            let problem = Problem::new(node.span, "an alarm has one bound, `below` or `above`");
+            return self.fail(problem.help("write two alarms where both ends are wrong"));
+        }
+        Some(Alarm { measure: measure?, about, below, above, rounds: rounds?, when, stop })
     }
 
     fn call(&mut self, node: &Node) -> Option<Call> {

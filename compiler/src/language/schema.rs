@@ -246,6 +246,7 @@ pub(crate) const STRUCTURES: &[Structure] = &[
             required("rounds", Size, "Rounds to train for unless told otherwise."),
             required("steps", Map(&OneOf(&["Update"])), "What a round does, in order."),
             optional("reports", List(&OneOf(&["Report"])), "Tasks to run on the way."),
+            optional("alarms", Map(&OneOf(&["Alarm"])), "What a run notices by itself, by name."),
         ],
     },
     Structure {
@@ -285,6 +286,19 @@ pub(crate) const STRUCTURES: &[Structure] = &[
             required("every", Size, "Run after every n-th round."),
             optional("options", Map(&Setting), "Options that override those of the task's driver."),
             optional("ema", Switch, "Whether moving averages stand for the parameters that have them."),
+        ],
+    },
+    Structure {
+        name: "Alarm",
+        about: "A sign that training goes wrong, said once.",
+        fields: &[
+            required("measure", Name, "What is watched: a number that a step's loss gives, as `step.output`."),
+            required("about", Text, "What it means, and what would help."),
+            optional("below", Number, "It is raised when the mean is less than this."),
+            optional("above", Number, "It is raised when the mean is more than this."),
+            required("rounds", Size, "How many rounds the mean is taken over, the latest ones."),
+            optional("when", Switch, "Whether it is watched at all."),
+            optional("stop", Switch, "Whether the run writes a checkpoint and ends."),
         ],
     },
     Structure {

@@ -105,6 +105,7 @@ pub(crate) struct Train {
     pub rounds: Expression,
     pub steps: Entries<Update>,
     pub reports: Vec<Report>,
+    pub alarms: Entries<Alarm>,
 }
 
 #[derive(Clone, Debug)]
@@ -166,6 +167,17 @@ pub(crate) struct Report {
     pub every: Expression,
     pub options: Vec<(Name, OptionValue)>,
     pub ema: Option<Expression>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Alarm {
+    pub measure: Name,
+    pub about: String,
+    pub below: Option<Expression>,
+    pub above: Option<Expression>,
+    pub rounds: Expression,
+    pub when: Option<Expression>,
+    pub stop: Option<Expression>,
 }
 
 #[derive(Clone, Debug)]

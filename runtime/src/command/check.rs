@@ -15,7 +15,7 @@ use std::{
 };
 use visage_compiler::{
     language::schema,
-    system::{Optimiser, Program, Schedule, System},
+    system::{Bound, Optimiser, Program, Schedule, System},
 };
 
 /// Check a spec and list what is in it.
@@ -119,6 +119,13 @@ pub fn as_text(system: &System) -> String {
     }
     section(&format!("training, {} rounds", grouped(system.training.rounds)), &steps);
 
+    let mut alarms = Table::new(&["alarm", "raised when", ">rounds", "about"]);
+    for (name, alarm) in &system.training.alarms {
+        let raised = format!("{} {}{}", alarm.measure, alarm.bound, if alarm.stop { ", then stops" } else { "" });
+        alarms.row([name.clone(), raised, grouped(alarm.rounds), alarm.about.clone()]);
+    }
+    section("alarms", &alarms);
+
     for (name, program) in system.losses.iter().chain(system.tasks.iter().map(|(name, task)| (name, &task.program))) {
         let mut places = Table::new(&["", "name", "axes", "about"]);
         for (input, declared) in &program.inputs {
@@ -209,6 +216,14 @@ fn as_json(system: &System) -> serde_json::Value {
         let step = json!({ "loss": step.loss, "optimiser": optimiser(&step.optimiser), "every": step.every });
         (name.clone(), step)
     });
+    let alarms = system.training.alarms.iter().map(|(name, alarm)| {
+        let (bound, value) = match alarm.bound {
+            Bound::Below(value) => ("below", value),
+            Bound::Above(value) => ("above", value),
+        };
+        let alarm = json!({ "measure": alarm.measure, bound: value, "rounds": alarm.rounds, "stop": alarm.stop });
+        (name.clone(), alarm)
+    });
     let tasks = system.tasks.iter().map(|(name, task)| {
         let mut program = program_json(&task.program);
         program["about"] = task.about.clone().into();
@@ -223,7 +238,11 @@ fn as_json(system: &System) -> serde_json::Value {
         "models": models.collect::<serde_json::Map<_, _>>(),
         "parameters": parameters.collect::<serde_json::Map<_, _>>(),
         "losses": system.losses.iter().map(|(name, loss)| (name.clone(), program_json(loss))).collect::<serde_json::Map<_, _>>(),
-        "training": { "rounds": system.training.rounds, "steps": steps.collect::<serde_json::Map<_, _>>() },
+        "training": {
+            "rounds": system.training.rounds,
+            "steps": steps.collect::<serde_json::Map<_, _>>(),
+            "alarms": alarms.collect::<serde_json::Map<_, _>>(),
+        },
         "tasks": tasks.collect::<serde_json::Map<_, _>>(),
     })
 }

@@ -15,6 +15,8 @@ pub enum Code {
     Usage = 2,
     /// Training stopped because a value became infinite or not a number.
     NotFinite = 3,
+    /// Training stopped because of an alarm of the spec, after a checkpoint.
+    Alarm = 4,
     /// Stopped by Ctrl-C or a termination signal, after a checkpoint.
     Interrupted = 130,
 }

@@ -58,6 +58,7 @@ Exit codes:
   1    the work was begun and failed (disk full, unreadable data, …)
   2    arguments, spec or files are not what they should be; nothing was begun
   3    training stopped because a value became infinite or not a number
+  4    training stopped because of an alarm of the spec; it wrote a checkpoint first
   130  stopped by Ctrl-C or a termination signal; training wrote a checkpoint first
 
 Environment:

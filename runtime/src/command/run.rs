@@ -15,7 +15,7 @@ use crate::{
     media::Picture,
     options::parse_value,
     sources::Sources,
-    tasks::{Context, TaskError, companions, drive, needs_data, takes_files},
+    tasks::{Context, TaskError, companions, drive, needs_data, runs_program, takes_files},
     training::interrupt,
 };
 use indexmap::IndexMap;
@@ -35,8 +35,8 @@ use visage_compiler::{
 /// Run an inference task.
 ///
 /// With `--in NAME=…`, the task's program is fed those values and every output is written. Without, a task that
-/// has a driver (`Render`, `Evaluate`, `Mesh`, `Restore`, `Compare`, `Generate`, `Iterate`) is fed by it and leaves
-/// pictures, videos or meshes.
+/// has a driver (`Render`, `Evaluate`, `Mesh`, `Restore`, `Compare`, `Generate`, `Iterate`, `Assess`) is fed by it and
+/// leaves pictures, videos or meshes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Tensors in files are in the order of axes that `visage check` shows; sizes come from the tensors.
@@ -153,10 +153,15 @@ pub fn run(arguments: &Arguments) -> Outcome {
         let task = &system.tasks[&arguments.task];
         if task.driver.as_ref().is_some_and(|driver| loose == 0 || takes_files(driver)) {
             source.overrides = overrides;
-            let wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
+            let options = replaced(arguments);
+            let mut wanted: Vec<&str> = task.program.parameters.keys().map(String::as_str).collect();
+            if !runs_program(task, &options) {
+                wanted.clear();
+            }
             let mut state = feed::parameters(&system, &wanted, &files, &arguments.weights, arguments.seed)?;
-            let others = companions(task, &replaced(arguments));
-            for other in others.required.iter().filter_map(|name| system.tasks.get(name)) {
+            let others = companions(task, &options);
+            let needed = others.required.iter().chain(&others.measuring);
+            for other in needed.filter_map(|name| system.tasks.get(name)) {
                 let wanted: Vec<&str> = other.program.parameters.keys().map(String::as_str).collect();
                 state.extend(feed::parameters(&system, &wanted, &files, &arguments.weights, arguments.seed)?);
             }

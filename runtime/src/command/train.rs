@@ -266,7 +266,7 @@ fn conclude(arguments: &Arguments, folder: &RunFolder, system: &System, session:
     let mut figures = serde_json::Map::new();
     let results = folder.root().join("results");
     let averaged = system.training.reports.iter().any(|report| report.averaged);
-    let shows = |kind: &str| matches!(kind, "Evaluate" | "Render" | "Compare");
+    let shows = |kind: &str| matches!(kind, "Evaluate" | "Render" | "Compare" | "Assess");
     let driven = system.tasks.iter().filter(|(_, task)| task.driver.as_ref().is_some_and(|driver| shows(&driver.kind)));
     for (name, task) in driven.filter(|(name, _)| !arguments.no_reports && session.holds(name)).collect::<Vec<_>>() {
         tracing::info!("{name}: {}", task.about);
@@ -288,6 +288,7 @@ fn failure(error: TrainError) -> Failure {
     match error {
         TrainError::Task(TaskError::Interrupted) => Failure::new(Code::Interrupted, "stopped"),
         error @ TrainError::NotFinite { .. } => Failure::diagnostic(Code::NotFinite, error),
+        error @ TrainError::Alarm { .. } => Failure::diagnostic(Code::Alarm, error),
         error @ (TrainError::Source(_) | TrainError::Untrained { .. }) => Failure::diagnostic(Code::Usage, error),
         error => Failure::diagnostic(Code::Failed, error),
     }

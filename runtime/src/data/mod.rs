@@ -43,3 +43,4 @@ pub use error::DataError;
 pub use picture_batches::{PictureBatches, Sample};
 pub use pictures::{Crop, PictureOptions, Pictures};
 pub use posed::{Frame, Layout, LoadOptions, PathKind, PixelCentre, PosedImages, Split, StoredPicture, load};
+pub(crate) use shuffle::{Shuffle, mix};

@@ -88,6 +88,11 @@ impl Pictures {
         Ok(Pictures { options: *options, pictures, held_out, unreadable })
     }
 
+    /// How they were read.
+    pub fn options(&self) -> &PictureOptions {
+        &self.options
+    }
+
     /// How many pictures there are to learn from; at least one.
     pub fn count(&self) -> usize {
         self.pictures.len()

@@ -274,6 +274,12 @@ impl Picture {
         Picture { channels: 3, values, ..*self }
     }
 
+    /// The picture with every pixel as a square of so many pixels' width.
+    pub fn enlarged(&self, factor: usize) -> Picture {
+        let at = |x: usize, y: usize, channel: usize| self.pixel(x / factor, y / factor)[channel];
+        Picture::from_fn(self.width * factor, self.height * factor, self.channels, at)
+    }
+
     /// The picture with left and right exchanged.
     pub fn mirrored(&self) -> Picture {
         Picture::from_fn(self.width, self.height, self.channels, |x, y, c| self.pixel(self.width - 1 - x, y)[c])

@@ -5,6 +5,7 @@ use crate::{
     buffer::Buffer,
     data::{Blur, Crop, Degradation, Jitter, PictureBatches, PictureOptions, Pictures, Strokes},
     media::{Background, Picture},
+    metrics::References,
     options::{OptionError, Options},
 };
 use indexmap::IndexMap;
@@ -35,6 +36,8 @@ pub struct PictureSource {
     pub folder: PathBuf,
     /// Samples by their numbers.
     pub batches: Arc<PictureBatches>,
+    /// What is known of the pictures as a set, by the features that say so.
+    pub references: References,
 }
 
 impl PictureSource {
@@ -74,7 +77,7 @@ impl PictureSource {
             tracing::warn!("{name}: {unreadable} of {all} pictures cannot be read and are left out");
         }
         let batches = PictureBatches { pictures: Arc::new(pictures), flip, degradations, seed };
-        Ok(PictureSource { folder, batches: Arc::new(batches) })
+        Ok(PictureSource { folder, batches: Arc::new(batches), references: References::default() })
     }
 
     /// The names of the fields that are pictures: `picture`, then every degradation.

@@ -71,6 +71,7 @@ pub fn companions(mut options: Options) -> Companions {
     Companions {
         required: variants.into_values().map(|call| call.kind).collect(),
         optional: distance.into_iter().collect(),
+        ..Companions::default()
     }
 }
 

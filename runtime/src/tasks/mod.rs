@@ -15,13 +15,16 @@
 //! [`Render`](render) makes pictures and videos, [`Evaluate`](evaluate) compares with held-out views,
 //! [`Mesh`](mesh) extracts a surface. The others have options of their own: [`Restore`](restore) restores the faces of
 //! photographs, [`Compare`](compare) measures what tasks make of held-out pictures, [`Generate`](generate) makes pictures
-//! of seeds, and [`Iterate`](iterate) looks, step by step, for what a picture is made of.
+//! of seeds, [`Assess`](assess) measures how far made pictures are from real ones, and [`Iterate`](iterate) looks, step by
+//! step, for what a picture is made of.
 
+pub mod assess;
 pub mod codes;
 pub mod compare;
 pub mod detector;
 pub mod evaluate;
 mod face_program;
+mod features;
 mod files;
 mod film;
 pub mod generate;
@@ -130,6 +133,8 @@ struct Driver {
     companions: fn(Options) -> Companions,
     /// The figures that it always finds.
     figures: fn(Options) -> Vec<String>,
+    /// Whether it runs the task's own program.
+    runs_program: fn(Options) -> bool,
 }
 
 /// Other tasks that a driver runs.
@@ -139,6 +144,8 @@ pub struct Companions {
     pub required: Vec<String>,
     /// Those that it runs where their weights are given.
     pub optional: Vec<String>,
+    /// Those without whose weights it finds no figures: reports of a training run are without them then, and a command fails.
+    pub measuring: Vec<String>,
 }
 
 const DRIVER: Driver = Driver {
@@ -149,9 +156,10 @@ const DRIVER: Driver = Driver {
     is_file: |_| false,
     companions: |_| Companions::default(),
     figures: |_| Vec::new(),
+    runs_program: |_| true,
 };
 
-static DRIVERS: [Driver; 7] = [
+static DRIVERS: [Driver; 8] = [
     Driver { name: "Render", run: render::render, ..DRIVER },
     Driver {
         name: "Evaluate",
@@ -192,6 +200,14 @@ static DRIVERS: [Driver; 7] = [
         companions: iterate::companions,
         ..DRIVER
     },
+    Driver {
+        name: "Assess",
+        run: assess::assess,
+        companions: assess::companions,
+        figures: assess::figures,
+        runs_program: assess::runs_program,
+        ..DRIVER
+    },
 ];
 
 fn driver(call: &Call) -> Option<&'static Driver> {
@@ -218,6 +234,12 @@ pub fn companions(task: &Task, replaced: &BTreeMap<String, Value>) -> Companions
 pub fn figures(task: &Task, replaced: &BTreeMap<String, Value>) -> Vec<String> {
     let found = task.driver.as_ref().and_then(|call| Some((driver(call)?, call)));
     found.map(|(driver, call)| (driver.figures)(Options::new(call, replaced))).unwrap_or_default()
+}
+
+/// Whether a task's driver runs the task's own program.
+pub fn runs_program(task: &Task, replaced: &BTreeMap<String, Value>) -> bool {
+    let found = task.driver.as_ref().and_then(|call| Some((driver(call)?, call)));
+    found.is_none_or(|(driver, call)| (driver.runs_program)(Options::new(call, replaced)))
 }
 
 /// Runs a task with its driver, some of whose options are replaced.

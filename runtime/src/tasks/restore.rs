@@ -103,7 +103,7 @@ impl Settings {
 pub fn companions(mut options: Options) -> Companions {
     let detectors = options.texts("detectors").ok().flatten().unwrap_or_default();
     let optional = detectors.into_iter().chain(options.text("mask").ok().flatten()).collect();
-    Companions { required: Vec::new(), optional }
+    Companions { optional, ..Companions::default() }
 }
 
 /// Whether a path names one picture or video rather than a folder.

@@ -115,11 +115,15 @@ pub fn latest(root: &Path) -> io::Result<Option<PathBuf>> {
     }
 }
 
-/// Reads a checkpoint whose values have these types.
+/// Reads a checkpoint whose values have these types; it may lack those that are `optional`.
 ///
 /// # Errors
 /// It cannot be read, or does not hold this state.
-pub fn read(path: &Path, types: &IndexMap<String, Type>) -> Result<(State, Position), RunCheckpointError> {
+pub fn read(
+    path: &Path,
+    types: &IndexMap<String, Type>,
+    optional: &IndexMap<String, Type>,
+) -> Result<(State, Position), RunCheckpointError> {
     let checkpoint = Checkpoint::read(path)?;
     let foreign = |problem: String| RunCheckpointError::Foreign { path: path.to_owned(), problem };
     let number = |key: &str| {
@@ -128,7 +132,9 @@ pub fn read(path: &Path, types: &IndexMap<String, Type>) -> Result<(State, Posit
     };
     let position = Position { round: number("round")?, seed: number("seed")? };
     let mut state = State::new();
-    for (name, ty) in types {
+    let there =
+        optional.iter().filter(|(name, _)| !types.contains_key(*name) && checkpoint.tensors.contains_key(*name));
+    for (name, ty) in types.iter().chain(there) {
         let array = checkpoint.tensors.get(name).ok_or_else(|| foreign(format!("it has no `{name}`")))?;
         let buffer = Buffer::from_array(array, ty).map_err(|error| foreign(format!("`{name}`: {error}")))?;
         state.insert(name.clone(), buffer);
@@ -165,7 +171,7 @@ mod tests {
         let rounds: Vec<u64> = numbered(&folder).unwrap().into_iter().map(|(round, _)| round).collect();
         assert_eq!(rounds, [10, 15]);
         let newest = latest(root.path()).unwrap().unwrap();
-        assert_eq!(read(&newest, &types()).unwrap(), (state(15.0), Position { round: 15, seed: 7 }));
+        assert_eq!(read(&newest, &types(), &IndexMap::new()).unwrap(), (state(15.0), Position { round: 15, seed: 7 }));
     }
 
     #[test]
@@ -184,9 +190,9 @@ mod tests {
         let path = write(folder.path(), &state(1.0), Position { round: 3, seed: 0 }, 2).unwrap();
         let mut wanted = types();
         wanted.insert("b".into(), Type::new(DType::F32, Shape::SCALAR));
-        assert!(read(&path, &wanted).unwrap_err().to_string().ends_with("it has no `b`"));
+        assert!(read(&path, &wanted, &IndexMap::new()).unwrap_err().to_string().ends_with("it has no `b`"));
         let wanted = [("w".to_owned(), Type::new(DType::F32, Shape::SCALAR))].into_iter().collect();
-        let message = read(&path, &wanted).unwrap_err().to_string();
+        let message = read(&path, &wanted, &IndexMap::new()).unwrap_err().to_string();
         assert!(message.contains("`w`: it is [3]"), "{message}");
     }
 }

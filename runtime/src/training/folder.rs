@@ -7,6 +7,7 @@
 //!   system.txt             what is in it: models, parameters, losses, steps
 //!   checkpoints/00012000.safetensors, …, latest
 //!   metrics.csv            one row a round
+//!   alarms.json            the alarms that were raised
 //!   events.out.tfevents.*  the same for TensorBoard, with pictures
 //!   curve.png              loss and PSNR over rounds
 //!   samples/               pictures on the way
@@ -143,6 +144,11 @@ impl RunFolder {
     /// Checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")
+    }
+
+    /// The alarms that were raised.
+    pub fn alarms(&self) -> PathBuf {
+        self.root.join("alarms.json")
     }
 
     /// The table of measurements.

@@ -4,6 +4,7 @@
 //! function of the state before it, the round's number and the seed, so a run that is killed and
 //! resumed from its latest [checkpoint](checkpoints) ends with the same bits as one that was not.
 
+pub mod alarms;
 pub mod checkpoints;
 pub mod curve;
 pub mod description;
@@ -23,7 +24,7 @@ use crate::{
     executor::ExecuteError,
     sources::SourceError,
     tasks::TaskError,
-    training::{checkpoints::RunCheckpointError, diagnose::Culprit, folder::FolderError},
+    training::{alarms::Raised, checkpoints::RunCheckpointError, diagnose::Culprit, folder::FolderError},
 };
 use thiserror::Error;
 
@@ -65,6 +66,13 @@ pub enum TrainError {
         model: String,
         /// The first of its parameters that is missing.
         name: String,
+    },
+    /// An alarm that ends a run was raised.
+    #[error("{raised}")]
+    #[diagnostic(help("a checkpoint is written; `--resume` goes on all the same"))]
+    Alarm {
+        /// The alarm.
+        raised: Raised,
     },
     /// A value became infinite or not a number.
     #[error("round {round}: {what} of the step `{step}` is not finite{}", found(culprit))]

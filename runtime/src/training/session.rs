@@ -2,13 +2,14 @@
 
 use super::{
     TrainError,
+    alarms::{Alarms, Raised},
     checkpoints::{self, Position},
     curve,
     diagnose::Detector,
     events::EventWriter,
     folder::{FolderError, RunFolder},
     initial, interrupt,
-    measurements::Measurements,
+    measurements::{self, Measurements},
     prefetch::{Prefetch, workers},
     progress::Progress,
     step::Step,
@@ -84,6 +85,8 @@ pub struct Session<'a> {
     steps: Vec<Step>,
     state: State,
     types: IndexMap<String, Type>,
+    /// What reports compute with where it is given.
+    optional: IndexMap<String, Type>,
     /// Rounds done.
     round: u64,
     /// The round of the latest checkpoint.
@@ -118,18 +121,44 @@ impl<'a> Session<'a> {
             let (name, model) = (name.to_owned(), system.parameters[name].model.clone());
             return Err(TrainError::Untrained { model, name });
         }
-        state.extend(given.into_iter().filter(|(name, _)| needed.contains(name.as_str())));
+        let optional = optional(system);
+        let welcome: IndexSet<&String> = optional
+            .values()
+            .filter(|program| {
+                program.parameters.keys().all(|name| given.contains_key(name) || needed.contains(name.as_str()))
+            })
+            .flat_map(|program| program.parameters.keys())
+            .collect();
+        let kept = |name: &String| needed.contains(name.as_str()) || welcome.contains(name);
+        state.extend(given.into_iter().filter(|(name, _)| kept(name)));
+        let optional = optional.values().flat_map(|program| program.parameters.keys());
+        let optional = optional.map(|name| (name.clone(), system.parameters[name].ty.clone())).collect();
         let parameters = state.clone();
         for step in &steps {
             state.extend(step.initial_state(&parameters));
         }
         let types = state.iter().map(|(name, buffer)| (name.clone(), buffer.ty().clone())).collect();
-        let mut session = Session { spec, system, sources, folder, options, steps, state, types, round: 0, kept: 0 };
+        let (round, kept) = (0, 0);
+        let mut session =
+            Session { spec, system, sources, folder, options, steps, state, types, optional, round, kept };
         match latest {
             Some(path) => session.restore(&path)?,
             None => session.save()?,
         }
+        if options.reports {
+            session.tell_what_is_not_measured();
+        }
         Ok(session)
+    }
+
+    /// Says which reports have no figures, since what measures has no weights.
+    fn tell_what_is_not_measured(&self) {
+        for report in &self.system.training.reports {
+            let measuring = companions(&self.system.tasks[&report.task], &report.options).measuring;
+            for name in measuring.iter().filter(|name| self.system.tasks.contains_key(*name) && !self.holds(name)) {
+                tracing::warn!("`{}` finds no figures: the weights of `{name}` are not given", report.task);
+            }
+        }
     }
 
     /// Whether the run keeps all that a task and its driver compute with.
@@ -144,7 +173,7 @@ impl<'a> Session<'a> {
     }
 
     fn restore(&mut self, path: &Path) -> Result<(), TrainError> {
-        let (state, position) = checkpoints::read(path, &self.types)?;
+        let (state, position) = checkpoints::read(path, &self.types, &self.optional)?;
         (self.state, self.round, self.kept) = (state, position.round, position.round);
         Ok(())
     }
@@ -183,11 +212,12 @@ impl<'a> Session<'a> {
                 row.extend(self.report(&mut record)?);
             }
             record.row(self.round - 1, &row)?;
+            let alarm = record.alarms(self.round - 1, &row)?;
             let due = match self.options.cadence {
                 Cadence::Rounds(every) => self.round.is_multiple_of(every.max(1)),
                 Cadence::Time(time) => saved.elapsed() >= time,
             };
-            let stopping = interrupt::requested();
+            let stopping = interrupt::requested() || alarm.is_some();
             if due || stopping || self.round == self.options.rounds {
                 if let Some((name, _)) = self.state.iter().find(|(_, buffer)| buffer.non_finite() > 0) {
                     let (step, what) = (String::new(), format!("the stored value `{name}`"));
@@ -200,6 +230,9 @@ impl<'a> Session<'a> {
                     curve::draw(&self.folder.measurements(), &self.folder.curve())?;
                     drawn = Instant::now();
                 }
+            }
+            if let Some(raised) = alarm {
+                return Err(TrainError::Alarm { raised });
             }
             if stopping {
                 return Ok(Ending::Interrupted);
@@ -399,6 +432,15 @@ fn swap_averages(state: &mut State) {
     }
 }
 
+/// The programs that the drivers of reports run where their weights are given, by the names of the tasks.
+fn optional(system: &System) -> IndexMap<String, &Program> {
+    let named = system.training.reports.iter().flat_map(|report| {
+        let Companions { optional, measuring, .. } = companions(&system.tasks[&report.task], &report.options);
+        optional.into_iter().chain(measuring)
+    });
+    named.filter_map(|name| Some((name.clone(), &system.tasks.get(&name)?.program))).collect()
+}
+
 /// The programs that a task's driver cannot do without.
 fn programs<'s>(system: &'s System, task: &str, replaced: &BTreeMap<String, Value>) -> Vec<&'s Program> {
     let task = &system.tasks[task];
@@ -422,6 +464,7 @@ fn shown(measured: &[(String, f64)]) -> impl Iterator<Item = (&str, f64)> {
 struct Record {
     table: Measurements,
     events: EventWriter,
+    alarms: Alarms,
     table_path: PathBuf,
 }
 
@@ -431,7 +474,18 @@ impl Record {
         let table_path = folder.measurements();
         let table = Measurements::open(&table_path, &session.columns(), round).map_err(FolderError::io(&table_path))?;
         let events = EventWriter::create(folder.root(), round).map_err(FolderError::io(folder.root()))?;
-        Ok(Record { table, events, table_path })
+        let rows = measurements::read(&table_path).map_err(FolderError::io(&table_path))?;
+        let path = folder.alarms();
+        let alarms = Alarms::open(&session.system.training.alarms, &rows, &path, round);
+        Ok(Record { table, events, alarms: alarms.map_err(FolderError::io(&path))?, table_path })
+    }
+
+    /// Says which alarms a round raises; the first of those that end the run.
+    fn alarms(&mut self, round: u64, row: &[(String, f64)]) -> Result<Option<Raised>, TrainError> {
+        let path = self.alarms.path().to_owned();
+        let (raised, stop) = self.alarms.take(round, row).map_err(FolderError::io(&path))?;
+        raised.iter().for_each(|raised| tracing::warn!("{raised}"));
+        Ok(stop)
     }
 
     fn row(&mut self, round: u64, row: &[(String, f64)]) -> Result<(), TrainError> {

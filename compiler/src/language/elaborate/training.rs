@@ -9,7 +9,7 @@ use crate::{
         scalar::Scalar,
         structure::{self, Call, Clip, Entry, Optimiser, OptionValue, Schedule},
     },
-    system::{self, Model, Parameter, Program, Report, TrainStep, Training, Value as Given},
+    system::{self, Alarm, Bound, Model, Parameter, Program, Report, TrainStep, Training, Value as Given},
 };
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -126,7 +126,64 @@ impl Elaboration<'_> {
                 training.reports.push(Report { task: report.task.text.clone(), every, options, averaged });
             }
         }
+        for (name, entry) in &train.alarms {
+            let known = self.is_measured(&entry.value.measure, losses);
+            if self.truth_or(entry.value.when.as_ref(), true) == Some(false) || !known {
+                continue;
+            }
+            if let Some(alarm) = self.alarm(&entry.value) {
+                training.alarms.insert(name.clone(), alarm);
+            }
+        }
+        // Of a step that is not there, nothing is measured.
+        let steps = &training.steps;
         training
+            .alarms
+            .retain(|_, alarm| alarm.measure.split_once('.').is_some_and(|(step, _)| steps.contains_key(step)));
+        training
+    }
+
+    /// Whether a name is that of a number that a step's loss gives; if not, what is wrong has been reported.
+    fn is_measured(&mut self, measure: &Name, losses: &IndexMap<String, Program>) -> bool {
+        let Some(train) = &self.spec.system.train else { return false };
+        let numbers = |entry: &Entry<structure::Update>| {
+            let outputs = losses.get(&entry.value.loss.text).map(|program| &program.outputs);
+            outputs.into_iter().flatten().filter(|(_, shape)| shape.rank() == 0).map(|(name, _)| name.as_str())
+        };
+        let known: Vec<String> = train
+            .steps
+            .iter()
+            .flat_map(|(step, entry)| numbers(entry).map(move |output| format!("{step}.{output}")))
+            .collect();
+        // A loss that is wrong itself has been reported, and says nothing of its outputs.
+        let unknown_loss = measure
+            .text
+            .split_once('.')
+            .and_then(|(step, _)| train.steps.get(step))
+            .is_some_and(|entry| !losses.contains_key(&entry.value.loss.text));
+        if known.contains(&measure.text) {
+            return true;
+        }
+        if !unknown_loss {
+            let problem = Problem::new(measure.span, format!("no step measures `{}`", measure.text));
+            self.report(problem.suggest(&measure.text, known.iter().map(String::as_str)));
+        }
+        false
+    }
+
+    fn alarm(&mut self, alarm: &structure::Alarm) -> Option<Alarm> {
+        let bound = match (&alarm.below, &alarm.above) {
+            (Some(below), _) => Bound::Below(self.number(below)?),
+            (None, Some(above)) => Bound::Above(self.number(above)?),
+            (None, None) => return None,
+        };
+        Some(Alarm {
+            measure: alarm.measure.text.clone(),
+            about: alarm.about.clone(),
+            bound,
+            rounds: self.positive_or_one(Some(&alarm.rounds))?,
+            stop: self.truth_or(alarm.stop.as_ref(), false)?,
+        })
     }
 
     fn step(

@@ -63,7 +63,7 @@ fn pictures_and_gradients_are_those_of_the_official_code() {
     let [generator, discriminator] = ["w.G.", "w.D."].map(|prefix| format!("{}:{prefix}", path.display()));
     let set = |sizes: &'static str| sizes.split_whitespace().flat_map(|size| ["--set", size]).collect::<Vec<_>>();
     let sizes = set("side=8 image=2 narrowest=8 widest=24 widened_every=2 estimated=16");
-    let mut common = [&sizes[..], &set("steps=12 splits=1 mapping=64")].concat();
+    let mut common = [&sizes[..], &set("samples=12 splits=1 mapping=64")].concat();
     common.extend(["--weights", &generator, "--weights", &discriminator]);
     common.extend(INPUTS);
     for device in DEVICES {
@@ -110,7 +110,7 @@ fn the_whole_network_makes_the_picture_of_the_official_code() {
     let folder = tempfile::tempdir().unwrap();
     shaped(&golden, 1, 16, 24, folder.path());
     weights_by_formula(&description).write_safetensors(&folder.path().join("weights.safetensors")).unwrap();
-    let mut more = vec!["--weights", "weights.safetensors", "--set", "side=16", "--set", "steps=24"];
+    let mut more = vec!["--weights", "weights.safetensors", "--set", "side=16", "--set", "samples=24"];
     more.extend(INPUTS);
     let found = result(folder.path(), ["run", "random"], SPEC, &more);
     assert_close("picture", &found, ("out.image", &golden), 1e-4);

@@ -69,7 +69,7 @@ impl CodeSettings {
 /// The other tasks that are run: those of codes and of their means.
 pub(super) fn companions(mut options: Options) -> Companions {
     let named = [options.text("codes"), options.text("mean")];
-    Companions { required: named.into_iter().filter_map(Result::ok).flatten().collect(), optional: Vec::new() }
+    Companions { required: named.into_iter().filter_map(Result::ok).flatten().collect(), ..Companions::default() }
 }
 
 /// Makes codes of seeds.

@@ -97,7 +97,7 @@ fn then(options: &mut Options) -> Result<Option<Call>, TaskError> {
 pub fn companions(mut options: Options) -> Companions {
     let initial = options.text("initial").ok().flatten();
     let then = then(&mut options).ok().flatten().map(|call| call.kind);
-    Companions { required: initial.into_iter().chain(then).collect(), optional: Vec::new() }
+    Companions { required: initial.into_iter().chain(then).collect(), ..Companions::default() }
 }
 
 /// Runs the driver.

@@ -232,8 +232,12 @@ fn chosen(graph: &Graph, node: NodeId, order: &AxisOrder) -> Contraction {
     if let Some(contraction) = (0..2).filter(slides).find_map(along) {
         return contraction;
     }
-    let slides = (0..2).any(|x| slides(&x));
-    if depth > sizes[0].max(sizes[1]) || slides && depth >= super::LANES {
+    let slides = (0..2).find(slides);
+    // Few pixels and many channels, as deep in a network: each element that is read serves many results, and partial
+    // results would be larger than all that is read.
+    let serves = |x: usize| sizes[1 - x] >= 4 * super::LANES && sizes[x] >= sizes[1 - x];
+    let sums = slides.is_some_and(|x| depth > FEW_SUMMED || depth >= super::LANES && !serves(x));
+    if depth > sizes[0].max(sizes[1]) || sums {
         return Contraction::Accumulate { rows: order.sorted(over.iter().copied()) };
     }
     let stored = |i: usize| matches!(graph.op(path(graph, operands[i]).base), Op::Parameter(_));
@@ -250,6 +254,10 @@ const LEAST_RESULTS: usize = 8 * super::LANES;
 
 /// Partial results that a sum over rows keeps where they are large.
 const PARTIALS: usize = 8;
+
+/// Positions up to which the gradient of a convolution's weights is computed along these however its picture lies, if the
+/// convolution has the results to be worth it.
+const FEW_SUMMED: usize = 2 * super::LANES;
 
 /// Elements that lie side by side at least in what is read along results.
 const LEAST_TOGETHER: usize = 16;

@@ -9,6 +9,7 @@ use super::{
     access::Strided,
     cluster::Clusters,
     memory::{self, Interval, lives},
+    replace,
     rows::{AxisOrder, Contraction, Path, contraction, is_computed, path, rows_through},
     segment,
     window::window,
@@ -26,13 +27,14 @@ pub(super) fn build(
     graph: &Graph,
     clusters: &Clusters,
     orders: &IndexMap<String, Shape>,
+    updates: &IndexMap<String, String>,
     options: &PlanOptions,
 ) -> Plan {
     let mut planner = Planner::new(graph, clusters, orders, *options);
     for cluster in &clusters.order {
         build::kernel(&mut planner, *cluster);
     }
-    planner.finish()
+    planner.finish(updates)
 }
 
 /// How a kernel reads a stored value.
@@ -289,7 +291,7 @@ impl<'g> Planner<'g> {
         (buffer, strided)
     }
 
-    fn finish(mut self) -> Plan {
+    fn finish(mut self, updates: &IndexMap<String, String>) -> Plan {
         let mut outputs = IndexMap::new();
         let named: Vec<(String, NodeId)> = self.graph.outputs().map(|(name, node)| (name.to_owned(), node)).collect();
         for (name, node) in named {
@@ -301,6 +303,9 @@ impl<'g> Planner<'g> {
             let kept = outputs.values().map(|output: &Output| output.buffer).collect();
             let steps = std::mem::take(&mut self.steps);
             (self.steps, segments) = segment::segments(steps, &mut self.buffers, &kept, &self.options);
+        }
+        if !self.options.without.has(Decision::Replace) {
+            replace::replace(&mut self.buffers, (&self.steps, &segments), &outputs, updates);
         }
         let lives = lives(&self.buffers, &self.steps, &segments, outputs.values().map(|output| output.buffer));
         let lifetimes: Vec<Option<Interval>> = lives

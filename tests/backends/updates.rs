@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use visage_compiler::{
     autodiff::gradients,
     generate::{Options, graph},
-    graph::{DType, Distribution, Graph, Op, ScalarOp},
+    graph::{DType, Distribution, Graph, NodeId, Op, ScalarOp},
     language::Overrides,
     plan::Decision,
     random::RandomKey,
@@ -125,7 +125,7 @@ fn an_autoencoder_is_trained_in_place() {
     let system = shipped("codeformer", &overrides);
     let declared = &system.training.steps["autoencoder"];
     let step = step_program(&system.losses[&declared.loss], declared, &system.parameters).unwrap();
-    let value = |(i, (name, node)): (u32, (&String, _))| {
+    let value = |(i, (name, node)): (u32, (&String, &NodeId))| {
         let factor = if name.starts_with("adam.") { 0.0 } else { 0.1 };
         (name.clone(), random(step.program.graph.ty(*node), i, Distribution::Normal, factor))
     };

@@ -185,7 +185,7 @@ impl Decision {
             Decision::Recompute => "Cheap maps are computed again by those that read them",
             Decision::Stream => "Values too large for the caches are written past them",
             Decision::Segments => "Kernels run for a part of their rows at a time, which saves memory",
-            Decision::Replace => "New values of the state are written over the old ones, which saves memory and copies",
+            Decision::Replace => "New values of the state are written over the old ones, which saves memory",
         }
     }
 }

@@ -113,6 +113,15 @@ fn rows_before(graph: &Graph, view: NodeId, rows: &[Axis]) -> Option<Vec<Axis>> 
     }
 }
 
+/// The axes of the base of a path that rows at its far end move along, whatever part of them they see; none where a view
+/// splits, repeats or slides one of them.
+pub(super) fn axes_behind(graph: &Graph, path: &Path, rows: &[Axis]) -> Option<Vec<Axis>> {
+    path.views.iter().rev().try_fold(rows.to_vec(), |rows, view| match graph.op(*view) {
+        Op::Slice { .. } | Op::Pad { .. } => Some(rows),
+        _ => rows_before(graph, *view, &rows),
+    })
+}
+
 /// Whether the node does the same thing for every element along each of `rows`.
 pub(super) fn is_rowwise(graph: &Graph, node: NodeId, rows: &[Axis]) -> bool {
     let shape = graph.shape(node);

@@ -6,7 +6,10 @@ use visage_compiler::{
     generate::{Options, graph},
     graph::{DType, Graph, NodeId, Op},
     language::{Overrides, Spec},
-    plan::{Buffer, Decision, Defect, Fusion, Layout, Place, Plan, PlanOptions, Precision, Stage, Step, plan, svg},
+    plan::{
+        Buffer, Decision, Defect, Fusion, Layout, Place, Plan, PlanOptions, Precision, Stage, Step, plan,
+        plan_updating, svg,
+    },
     simplify::{simplified, simplify},
     system::Program,
     training::step_program,
@@ -398,4 +401,52 @@ fn defects_are_found() {
     assert!(matches!(output, Defect::Output { .. }), "{output}");
     let stacked = spoiled(|plan| kernels(plan, &|kernel| kernel.tiles.fill(0)));
     assert!(matches!(stacked, Defect::TileOverlap { .. }), "{stacked}");
+}
+
+/// Adam joins the gradient of the weights where these have few pixels, whose sums need no partial results, and everything
+/// that it keeps is written where it was.
+#[test]
+fn an_optimiser_joins_the_gradient_and_writes_over_its_state() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graphs/codeformer/codeformer.ron");
+    let sizes = [("side", "32"), ("image", "1"), ("perceptual", "false"), ("adversity", "0")];
+    let small = Overrides { preset: Some("small".to_owned()), ..Overrides::none() };
+    let overrides = sizes.iter().fold(small, |overrides, (name, value)| overrides.set(name, value));
+    let system = Spec::load(path).unwrap().system(&overrides).unwrap();
+    let declared = &system.training.steps["autoencoder"];
+    let step = step_program(&system.losses[&declared.loss], declared, &system.parameters).unwrap();
+    let updates = step.updates.iter().map(|(state, output)| (output.clone(), state.clone())).collect();
+    let planned = |without: &[Decision]| {
+        let options = PlanOptions { without: without.iter().copied().collect(), ..PlanOptions::default() };
+        let plan = plan_updating(&simplified(&step.program).graph, &step.program.outputs, &updates, &options).unwrap();
+        plan.verify().unwrap();
+        plan
+    };
+    let plan = planned(&[]);
+    // The gradients of pictures are convolutions along both axes, and what they read is padded nowhere.
+    let graph = simplified(&step.program).graph;
+    assert!(graph.ids().all(|id| !matches!(graph.op(id), Op::Fold { .. })), "{graph}");
+    let pads =
+        |step: &&Step| matches!(step, Step::Kernel(k) if k.name.starts_with("pad x") || k.name.starts_with("pad y"));
+    assert_eq!(plan.steps.iter().filter(pads).count(), 0, "{plan}");
+    let in_state = |plan: &Plan, output: &str| {
+        matches!(plan.buffers[plan.outputs[output].buffer.0 as usize].place, Place::State(_))
+    };
+    let beside: Vec<&String> = updates.keys().filter(|output| !in_state(&plan, output)).collect();
+    assert!(beside.is_empty(), "{beside:?}");
+    let apart = planned(&[Decision::Replace]);
+    assert!(updates.keys().all(|output| !in_state(&apart, output)));
+    assert!(apart.arena_bytes > plan.arena_bytes * 2, "{} and {} bytes", apart.arena_bytes, plan.arena_bytes);
+    let weight = "hq.generator.blocks.1.conv1.weight";
+    let new = plan.outputs[&format!("new.{weight}")].buffer;
+    let writes = |step: &&Step| step.touched().1.contains(&new);
+    let Some(Step::Kernel(kernel)) = plan.steps.iter().find(writes) else {
+        panic!("{weight} is not updated by a kernel")
+    };
+    assert!(kernel.stages.iter().any(|stage| matches!(stage, Stage::Contract { .. })), "{plan}");
+    // Written before the last step that reads it.
+    let mut spoiled = plan.clone();
+    let at = spoiled.steps.iter().position(|step| step.touched().1.contains(&new)).unwrap();
+    let moved = spoiled.steps.remove(at);
+    spoiled.steps.insert(0, moved);
+    assert!(spoiled.verify().is_err());
 }

@@ -145,7 +145,7 @@ pub struct MemoryReport {
     pub state: usize,
     /// Bytes of inputs.
     pub inputs: usize,
-    /// Bytes of outputs.
+    /// Bytes of outputs that are no updates of the state.
     pub outputs: usize,
 }
 
@@ -224,8 +224,8 @@ impl Executable {
         updates: &IndexMap<String, String>,
         options: &ExecuteOptions,
     ) -> Result<Executable, ExecuteError> {
-        Executable::prepared(program, updates, || match options.device {
-            Device::Cpu => Ok(Engine::Cpu(Box::new(cpu::Cpu::new(program, options)?))),
+        Executable::prepared(program, updates, |updates| match options.device {
+            Device::Cpu => Ok(Engine::Cpu(Box::new(cpu::Cpu::new(program, updates, options)?))),
             Device::Cuda => Ok(Engine::Gpu(Box::new(gpu::Gpu::new(program, options, gpu::cuda()?)?))),
             Device::Reference => Ok(Engine::Reference),
         })
@@ -241,7 +241,7 @@ impl Executable {
         updates: &IndexMap<String, String>,
         options: &ExecuteOptions,
     ) -> Result<Executable, ExecuteError> {
-        Executable::prepared(program, updates, || {
+        Executable::prepared(program, updates, |_| {
             Ok(Engine::Gpu(Box::new(gpu::Gpu::new(program, options, device.clone())?)))
         })
     }
@@ -249,7 +249,7 @@ impl Executable {
     fn prepared(
         program: &Program,
         updates: &IndexMap<String, String>,
-        engine: impl FnOnce() -> Result<Engine, ExecuteError>,
+        engine: impl FnOnce(&IndexMap<String, String>) -> Result<Engine, ExecuteError>,
     ) -> Result<Executable, ExecuteError> {
         for (state, output) in updates {
             let fail =
@@ -261,8 +261,8 @@ impl Executable {
                 _ => {}
             }
         }
-        let engine = engine()?;
         let updates = updates.iter().map(|(state, output)| (output.clone(), state.clone())).collect();
+        let engine = engine(&updates)?;
         let outputs: Vec<_> = program.graph.outputs().map(|(_, node)| node).collect();
         let read = program.graph.reachable(&outputs).into_iter().filter_map(|node| match program.graph.op(node) {
             Op::Input(name) => Some(name.clone()),
@@ -329,7 +329,11 @@ impl Executable {
             intermediates,
             state: self.program.parameters.values().map(|node| bytes(graph.ty(*node))).sum(),
             inputs: self.inputs.iter().map(|name| bytes(&self.program.inputs[name].ty)).sum(),
-            outputs: graph.outputs().map(|(_, node)| bytes(graph.ty(node))).sum(),
+            outputs: graph
+                .outputs()
+                .filter(|(name, _)| !self.updates.contains_key(*name))
+                .map(|(_, node)| bytes(graph.ty(node)))
+                .sum(),
         }
     }
 

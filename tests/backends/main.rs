@@ -10,4 +10,5 @@ mod ptx;
 mod random;
 mod scalars;
 mod support;
+mod updates;
 mod widths;

@@ -2,10 +2,12 @@
 //!
 //! Nodes are visited operands first. A node joins the kernel of one of its operands when that
 //! kernel's rows suit it and no value would have to leave the kernel and come back; else it starts a
-//! kernel of its own. Views are not computed at all.
+//! kernel of its own. Views are not computed at all. A map of stored values alone that one other map reads waits for
+//! that one: what an optimiser makes of its state goes where the gradient is.
 
 use super::{
     Decision, PlanOptions,
+    access::Strided,
     batch::leading,
     rows::{
         AxisOrder, Contraction, Demands, contraction, is_computed, is_rowwise, path, preferred, rows_through,
@@ -62,6 +64,8 @@ struct Builder<'g> {
     rows_at: FxHashMap<NodeId, Vec<Axis>>,
     accumulating: FxHashSet<NodeId>,
     ancestry: Ancestry,
+    /// Maps of stored values that wait for the one that reads them.
+    waiting: FxHashSet<NodeId>,
 }
 
 /// What each node is computed from, directly or not.
@@ -89,7 +93,9 @@ impl Ancestry {
     }
 }
 
-pub(super) fn cluster(graph: &Graph, options: &PlanOptions) -> Clusters {
+/// Clusters a graph. Where `replaced` says which stored value the new one of a node takes the place of, those who read the
+/// old one come first, as far as they do not need the new one.
+pub(super) fn cluster(graph: &Graph, replaced: &FxHashMap<NodeId, NodeId>, options: &PlanOptions) -> Clusters {
     let axes = AxisOrder::of(graph);
     let demands = Demands::of(graph, &axes);
     let mut builder = Builder {
@@ -103,31 +109,94 @@ pub(super) fn cluster(graph: &Graph, options: &PlanOptions) -> Clusters {
         rows_at: FxHashMap::default(),
         accumulating: FxHashSet::default(),
         ancestry: Ancestry::of(graph),
+        waiting: FxHashSet::default(),
     };
     let roots: Vec<_> = graph.outputs().map(|(_, node)| node).collect();
     for node in graph.reachable(&roots) {
         if is_computed(graph, node) {
-            builder.place(node, options.fusion);
+            match options.fusion == Fusion::Full && builder.waits(node) {
+                true => _ = builder.waiting.insert(node),
+                false => builder.place(node, options.fusion),
+            }
         }
     }
     if options.fusion == Fusion::Full && !options.without.has(Decision::Merge) {
         builder.merge();
     }
-    builder.finish()
+    let before = builder.come_last(replaced);
+    builder.finish(&before)
 }
 
 impl Builder<'_> {
+    /// Whether a node is a map of stored values and constants that one other map alone reads, element by element.
+    fn waits(&self, node: NodeId) -> bool {
+        let graph = self.graph;
+        let stored = |operand: NodeId| {
+            let parameter = matches!(graph.op(operand), Op::Parameter(_)) && graph.shape(operand) == graph.shape(node);
+            parameter || self.waiting.contains(&operand)
+        };
+        let constant = |operand: NodeId| match graph.op(path(graph, operand).base) {
+            Op::Constant(_) => true,
+            Op::Parameter(_) | Op::Input(_) => graph.shape(path(graph, operand).base).rank() == 0,
+            _ => false,
+        };
+        let operands = graph.operands(node);
+        let users = graph.users(node);
+        matches!(graph.op(node), Op::Map(_))
+            && operands.iter().all(|operand| stored(*operand) || constant(*operand))
+            && operands.iter().any(|operand| stored(*operand))
+            && users.iter().all(|user| matches!(graph.op(*user), Op::Map(_)) && *user == users[0])
+            && !users.is_empty()
+            && graph.outputs().all(|(_, output)| output != node)
+    }
+
+    /// The maps that wait for a node, operands first.
+    fn waiting_for(&self, node: NodeId) -> Vec<NodeId> {
+        let mut waiting = Vec::new();
+        for operand in self.graph.operands(node) {
+            if self.waiting.contains(&operand) && !waiting.contains(&operand) {
+                waiting.extend(self.waiting_for(operand));
+                waiting.push(operand);
+            }
+        }
+        waiting
+    }
+
+    /// Whether the rows of a panel lie side by side in every stored value that a map has the elements of.
+    fn lies_along(&self, map: NodeId, rows: &[Axis]) -> bool {
+        let graph = self.graph;
+        graph.operands(map).into_iter().all(|operand| {
+            let apart =
+                || Strided::dense(graph.shape(operand).iter(), 1).merged(rows).is_none_or(|(_, unit)| unit != 1);
+            !matches!(graph.op(operand), Op::Parameter(_)) || graph.shape(operand).rank() == 0 || !apart()
+        })
+    }
+
     fn place(&mut self, node: NodeId, fusion: Fusion) {
+        let waiting = self.waiting_for(node);
         if fusion == Fusion::Full {
             for candidate in self.candidates(node) {
                 if let Some((rows, accumulates)) = self.rows_in(node, candidate)
                     && (accumulates || self.fits(node, candidate, &rows))
+                    && waiting.iter().all(|map| self.lies_along(*map, &rows))
                     && !self.returns(node, candidate)
                     && !self.separates(node, candidate)
                 {
+                    for map in waiting {
+                        self.waiting.remove(&map);
+                        self.join(map, candidate, rows.clone(), false);
+                    }
                     return self.join(node, candidate, rows, accumulates);
                 }
             }
+        }
+        // Nobody to wait for: they go first, and it joins them if that suits it.
+        if !waiting.is_empty() {
+            for map in waiting {
+                self.waiting.remove(&map);
+                self.place(map, fusion);
+            }
+            return self.place(node, fusion);
         }
         let rows = preferred(self.graph, node, &self.demands, &self.axes);
         let accumulates = !is_rowwise(self.graph, node, &rows);
@@ -431,9 +500,36 @@ impl Builder<'_> {
         self.reads[first].remove(&first);
     }
 
+    /// Has clusters that replace a stored value run after all that read the old one and do not need the new one. Gives the
+    /// nodes for which all do.
+    fn come_last(&mut self, replaced: &FxHashMap<NodeId, NodeId>) -> FxHashSet<NodeId> {
+        let graph = self.graph;
+        let mut readers: FxHashMap<NodeId, FxHashSet<usize>> = FxHashMap::default();
+        for (cluster, entry) in self.clusters.iter().enumerate() {
+            for operand in entry.members.iter().flat_map(|member| graph.operands(*member)) {
+                let base = path(graph, operand).base;
+                if matches!(graph.op(base), Op::Parameter(_)) {
+                    readers.entry(base).or_default().insert(cluster);
+                }
+            }
+        }
+        let mut last = FxHashSet::default();
+        let mut ordered: Vec<_> =
+            replaced.iter().filter_map(|(new, old)| Some((*new, *old, *self.of.get(new)?))).collect();
+        ordered.sort_unstable();
+        for (new, old, own) in ordered {
+            let before: Vec<usize> = readers.get(&old).into_iter().flatten().copied().filter(|by| *by != own).collect();
+            if before.iter().all(|reader| !self.depends(*reader, own)) {
+                self.reads[own].extend(before);
+                last.insert(new);
+            }
+        }
+        last
+    }
+
     /// An order of the clusters in which stored values live shortly: at each point the cluster that
-    /// frees most, compared with what it stores.
-    fn finish(self) -> Clusters {
+    /// frees most, compared with what it stores. What is `replaced` takes no memory.
+    fn finish(self, replaced: &FxHashSet<NodeId>) -> Clusters {
         let graph = self.graph;
         let bytes = |node: &NodeId| (graph.shape(*node).elements() * words(graph.ty(*node).dtype) * 4) as i64;
         let mut readers: FxHashMap<NodeId, FxHashSet<usize>> = FxHashMap::default();
@@ -457,7 +553,7 @@ impl Builder<'_> {
                 let stored: i64 = self.clusters[cluster]
                     .members
                     .iter()
-                    .filter(|node| readers.contains_key(node) || outputs.contains(node))
+                    .filter(|node| readers.contains_key(node) || outputs.contains(node) && !replaced.contains(node))
                     .map(bytes)
                     .sum();
                 let freed: i64 = readers

@@ -30,6 +30,7 @@ mod cluster;
 mod display;
 mod memory;
 mod picture;
+mod replace;
 mod rows;
 mod segment;
 mod stage;
@@ -49,6 +50,7 @@ use crate::{
     graph::{Combine, DType, Distribution, Graph, ScalarOp},
 };
 use indexmap::IndexMap;
+use rustc_hash::FxHashMap;
 use std::fmt;
 use thiserror::Error;
 use visage_kernels::pairs::pairs;
@@ -156,11 +158,14 @@ pub enum Decision {
     Stream,
     /// Stretches of a program run part by part, so that their values take the memory of a part.
     Segments,
+    /// New values of the state are written over the old ones.
+    Replace,
 }
 
 impl Decision {
     /// All of them.
-    pub const ALL: [Decision; 4] = [Decision::Merge, Decision::Recompute, Decision::Stream, Decision::Segments];
+    pub const ALL: [Decision; 5] =
+        [Decision::Merge, Decision::Recompute, Decision::Stream, Decision::Segments, Decision::Replace];
 
     /// What it is called on the command line.
     pub fn name(self) -> &'static str {
@@ -169,6 +174,7 @@ impl Decision {
             Decision::Recompute => "recompute",
             Decision::Stream => "stream",
             Decision::Segments => "segments",
+            Decision::Replace => "replace",
         }
     }
 
@@ -179,6 +185,7 @@ impl Decision {
             Decision::Recompute => "Cheap maps are computed again by those that read them",
             Decision::Stream => "Values too large for the caches are written past them",
             Decision::Segments => "Kernels run for a part of their rows at a time, which saves memory",
+            Decision::Replace => "New values of the state are written over the old ones, which saves memory",
         }
     }
 }
@@ -654,6 +661,18 @@ pub fn plan(graph: &Graph, options: &PlanOptions) -> Result<Plan, PlanError> {
 
 /// Plans a simplified graph whose outputs are wanted with their axes in some order.
 pub fn plan_ordered(graph: &Graph, orders: &IndexMap<String, Shape>, options: &PlanOptions) -> Result<Plan, PlanError> {
+    plan_updating(graph, orders, &IndexMap::new(), options)
+}
+
+/// Plans a simplified graph, some outputs of which are new values of the state: `updates` says of which, output by output.
+/// They are written over the old ones where nobody reads those any more; the buffer of such an output is
+/// [state](Place::State).
+pub fn plan_updating(
+    graph: &Graph,
+    orders: &IndexMap<String, Shape>,
+    updates: &IndexMap<String, String>,
+    options: &PlanOptions,
+) -> Result<Plan, PlanError> {
     for id in graph.ids() {
         let node = graph.node(id);
         if matches!(node.ty.dtype, DType::F16 | DType::BF16) {
@@ -661,8 +680,12 @@ pub fn plan_ordered(graph: &Graph, orders: &IndexMap<String, Shape>, options: &P
             return Err(PlanError::ElementType { node: id.index(), op, dtype });
         }
     }
-    let clusters = cluster::cluster(graph, options);
-    let plan = stages::build(graph, &clusters, orders, options);
+    let replaced = match options.without.has(Decision::Replace) {
+        true => FxHashMap::default(),
+        false => replace::replaced(graph, updates),
+    };
+    let clusters = cluster::cluster(graph, &replaced, options);
+    let plan = stages::build(graph, &clusters, orders, updates, options);
     debug_assert_eq!(plan.verify(), Ok(()));
     Ok(plan)
 }

@@ -113,6 +113,15 @@ fn rows_before(graph: &Graph, view: NodeId, rows: &[Axis]) -> Option<Vec<Axis>> 
     }
 }
 
+/// The axes of the base of a path that rows at its far end move along, whatever part of them they see; none where a view
+/// splits, repeats or slides one of them.
+pub(super) fn axes_behind(graph: &Graph, path: &Path, rows: &[Axis]) -> Option<Vec<Axis>> {
+    path.views.iter().rev().try_fold(rows.to_vec(), |rows, view| match graph.op(*view) {
+        Op::Slice { .. } | Op::Pad { .. } => Some(rows),
+        _ => rows_before(graph, *view, &rows),
+    })
+}
+
 /// Whether the node does the same thing for every element along each of `rows`.
 pub(super) fn is_rowwise(graph: &Graph, node: NodeId, rows: &[Axis]) -> bool {
     let shape = graph.shape(node);
@@ -232,8 +241,12 @@ fn chosen(graph: &Graph, node: NodeId, order: &AxisOrder) -> Contraction {
     if let Some(contraction) = (0..2).filter(slides).find_map(along) {
         return contraction;
     }
-    let slides = (0..2).any(|x| slides(&x));
-    if depth > sizes[0].max(sizes[1]) || slides && depth >= super::LANES {
+    let slides = (0..2).find(slides);
+    // Few pixels and many channels, as deep in a network: each element that is read serves many results, and partial
+    // results would be larger than all that is read.
+    let serves = |x: usize| sizes[1 - x] >= 4 * super::LANES && sizes[x] >= sizes[1 - x];
+    let sums = slides.is_some_and(|x| depth > FEW_SUMMED || depth >= super::LANES && !serves(x));
+    if depth > sizes[0].max(sizes[1]) || sums {
         return Contraction::Accumulate { rows: order.sorted(over.iter().copied()) };
     }
     let stored = |i: usize| matches!(graph.op(path(graph, operands[i]).base), Op::Parameter(_));
@@ -250,6 +263,10 @@ const LEAST_RESULTS: usize = 8 * super::LANES;
 
 /// Partial results that a sum over rows keeps where they are large.
 const PARTIALS: usize = 8;
+
+/// Positions up to which the gradient of a convolution's weights is computed along these however its picture lies, if the
+/// convolution has the results to be worth it.
+const FEW_SUMMED: usize = 2 * super::LANES;
 
 /// Elements that lie side by side at least in what is read along results.
 const LEAST_TOGETHER: usize = 16;

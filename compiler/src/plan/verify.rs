@@ -2,6 +2,7 @@
 
 use super::{
     BufferId, Kernel, LANES, Layout, Place, Plan, Precision, Segment, Source, Stage, Step, Window, memory::lives,
+    replace::may_replace,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
@@ -35,6 +36,8 @@ pub enum Defect {
     Part { buffer: u32, step: usize },
     #[error("step {step} runs in parts and reads of b{buffer} what later parts write")]
     Ahead { buffer: u32, step: usize },
+    #[error("b{buffer} is written over the state `{state}`, which is read again")]
+    Replaced { buffer: u32, state: String },
     #[error("the output `{name}` is not stored as plain elements")]
     Output { name: String },
 }
@@ -49,6 +52,7 @@ impl Plan {
         self.verify_memory()?;
         self.verify_segments()?;
         self.verify_turns()?;
+        self.verify_state()?;
         for (name, output) in &self.outputs {
             if !matches!(self.buffers[output.buffer.0 as usize].layout, Layout::Plain(_)) {
                 return Err(Defect::Output { name: name.clone() });
@@ -109,6 +113,26 @@ impl Plan {
                 for id in writes {
                     *made.entry((home, id)).or_insert(true) &= in_step(&id);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// State that is written has been read by all who need what it was.
+    fn verify_state(&self) -> Result<(), Defect> {
+        let written: FxHashSet<BufferId> = self.steps.iter().flat_map(|step| step.touched().1).collect();
+        let state = |id: &BufferId| match &self.buffers[id.0 as usize].place {
+            Place::State(name) => Some(name),
+            _ => None,
+        };
+        for (id, name) in written.iter().filter_map(|id| Some((*id, state(id)?))) {
+            let again = |other: BufferId| {
+                other != id
+                    && state(&other) == Some(name)
+                    && !may_replace((other, id), &self.steps, &self.segments, &self.buffers)
+            };
+            if (0..self.buffers.len() as u32).map(BufferId).any(again) {
+                return Err(Defect::Replaced { buffer: id.0, state: name.clone() });
             }
         }
         Ok(())

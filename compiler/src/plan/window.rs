@@ -227,23 +227,36 @@ fn lanes_of(graph: &Graph, node: NodeId, position: usize) -> Option<(Vec<Axis>, 
     }
 }
 
+/// The views through which an operand of a contraction would be read as a window, the outermost last, if it would, whatever
+/// becomes of them: as many as can be followed.
+fn windowed(graph: &Graph, node: NodeId, position: usize) -> Option<Vec<NodeId>> {
+    let (rows, over) = lanes_of(graph, node, position)?;
+    let (mut base, mut views) = chain(graph, graph.operands(node)[position]);
+    loop {
+        let leaf = matches!(graph.op(base), Op::Constant(_) | Op::Iota { .. });
+        let reach = reach(graph, base, &views).filter(|_| !leaf && graph.ty(base).dtype == DType::F32);
+        if reach.is_some_and(|reach| reach.rows(&rows, &over).is_some() && reach.is_window(&rows)) {
+            return Some(views);
+        }
+        // What cannot be read through is computed, and what is behind it is read as a value.
+        let at = views.iter().position(|view| is_foldable(graph.op(*view)))?;
+        base = views[at];
+        views.drain(..=at);
+    }
+}
+
 /// Whether an operand of a contraction would be read through a window, whatever becomes of the views on the way.
 pub(super) fn reads_window(graph: &Graph, node: NodeId, position: usize) -> bool {
-    let operand = graph.operands(node)[position];
-    let Some((rows, over)) = lanes_of(graph, node, position) else { return false };
-    let (base, views) = chain(graph, operand);
-    let leaf = matches!(graph.op(base), Op::Constant(_) | Op::Iota { .. });
-    !leaf
-        && graph.ty(base).dtype == DType::F32
-        && reach(graph, base, &views).is_some_and(|reach| reach.rows(&rows, &over).is_some() && reach.is_window(&rows))
+    windowed(graph, node, position).is_some()
 }
 
 /// Whether a padding or an enlargement is nothing but a part of how convolutions read what is behind it.
 pub(super) fn is_folded(graph: &Graph, node: NodeId) -> bool {
-    is_foldable(graph.op(node)) && all_fold(graph, node)
+    is_foldable(graph.op(node)) && all_fold(graph, node, node)
 }
 
-fn all_fold(graph: &Graph, node: NodeId) -> bool {
+/// Whether all who read `node` read `folded` through a window.
+fn all_fold(graph: &Graph, node: NodeId, folded: NodeId) -> bool {
     let users = graph.users(node);
     !users.is_empty()
         && graph.outputs().all(|(_, output)| output != node)
@@ -252,12 +265,15 @@ fn all_fold(graph: &Graph, node: NodeId) -> bool {
             match op {
                 Op::Contract { .. } => {
                     let operands = graph.operands(user);
-                    let windowed: Vec<bool> = (0..2).map(|position| reads_window(graph, user, position)).collect();
+                    let windowed: Vec<Option<Vec<NodeId>>> =
+                        (0..2).map(|position| windowed(graph, user, position)).collect();
                     // One operand of a contraction is read through a window.
-                    windowed.iter().filter(|windowed| **windowed).count() == 1
-                        && (0..2).all(|position| operands[position] != node || windowed[position])
+                    windowed.iter().flatten().count() == 1
+                        && operands.iter().zip(&windowed).all(|(operand, views)| {
+                            *operand != node || views.as_ref().is_some_and(|views| views.contains(&folded))
+                        })
                 }
-                _ => (is_transparent(op) || is_foldable(op)) && all_fold(graph, user),
+                _ => (is_transparent(op) || is_foldable(op)) && all_fold(graph, user, folded),
             }
         })
 }

@@ -25,6 +25,15 @@ pub(super) fn rule(s: &mut Store, op: &Op, operands: &[Id]) -> Option<Id> {
             let rest = pairs.iter().copied().filter(|(_, to)| to != position && to != tap).collect();
             Some(s.make(Op::Rename(rest), vec![folded]))
         }
+        // What a convolution with a stride gives along one axis is put together after the sum along the other one.
+        Op::Fold { axis, position, tap, .. } if is_apart(s, x, *position, *tap) && leads_to_product(s, x) => {
+            let (view, inner) = (s.op(x).clone(), s.inner(x));
+            if s.shape(inner).axes().any(|own| own == *axis && own != *position && own != *tap) {
+                return None;
+            }
+            let folded = s.make(op.clone(), vec![inner]);
+            Some(s.make(view, vec![folded]))
+        }
         Op::Fold { axis, size, position, tap, stride, dilation } if s.is_used_once(x) => {
             let fold = Fold { axis: *axis, size: *size, position: *position, tap: *tap };
             let Op::Contract { over } = s.op(x).clone() else { return None };
@@ -45,6 +54,25 @@ pub(super) fn rule(s: &mut Store, op: &Op, operands: &[Id]) -> Option<Id> {
         }
         Op::Slice { axis, start, size, step } => slice(s, *axis, (*start, *size, *step), x),
         _ => None,
+    }
+}
+
+/// Whether a value is a part or a merging of axes other than two.
+fn is_apart(s: &Store, x: Id, position: Axis, tap: Axis) -> bool {
+    let touches = match s.op(x) {
+        Op::Slice { axis, .. } => [*axis].to_vec(),
+        Op::Merge { axes, into } => [&axes[..], &[*into]].concat(),
+        _ => return false,
+    };
+    s.is_used_once(x) && !touches.contains(&position) && !touches.contains(&tap)
+}
+
+/// Whether there is a product behind slices and mergings that nobody else reads.
+fn leads_to_product(s: &Store, x: Id) -> bool {
+    match s.op(x) {
+        Op::Contract { .. } => s.is_used_once(x),
+        Op::Slice { .. } | Op::Merge { .. } => s.is_used_once(x) && leads_to_product(s, s.inner(x)),
+        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     arguments::{DeviceArguments, SpecArguments},
-    compile::programs,
+    compile::{Named, programs},
     cost,
     failure::{Because, Failure, Outcome},
     print,
@@ -26,7 +26,6 @@ use visage_compiler::{
     cpu::Reuse,
     graph::{DType, Distribution, Type},
     random::{RandomKey, draw},
-    system::Program,
 };
 use visage_kernels::{
     Isa,
@@ -117,13 +116,14 @@ pub fn bench(arguments: &Arguments) -> Outcome {
     }
     let state: State = programs
         .iter()
-        .flat_map(|program| &program.parameters)
+        .flat_map(|named| &named.program.parameters)
         .map(|(name, _)| name)
         .collect::<indexmap::IndexSet<_>>()
         .into_iter()
         .map(|name| {
-            let ty =
-                programs.iter().find_map(|program| program.parameters.get(name).map(|node| program.graph.ty(*node)));
+            let ty = programs
+                .iter()
+                .find_map(|Named { program, .. }| program.parameters.get(name).map(|node| program.graph.ty(*node)));
             (
                 name.clone(),
                 random(ty.unwrap_or(&Type::new(DType::F32, Default::default())), name, Distribution::Normal, 0.1),
@@ -132,25 +132,29 @@ pub fn bench(arguments: &Arguments) -> Outcome {
         .collect();
     let inputs: Vec<IndexMap<String, Buffer>> = programs
         .iter()
-        .map(|program| {
-            program
+        .map(|named| {
+            named
+                .program
                 .inputs
                 .iter()
                 .map(|(name, input)| (name.clone(), random(&input.ty, name, Distribution::Uniform, 1.0)))
                 .collect()
         })
         .collect();
-    // The outputs of the first round in bf16 and in f32.
+    // The outputs and updates of the first round in bf16 and in f32.
     let mut outputs = [Vec::new(), Vec::new()];
+    // What a step updates, it updates from run to run.
+    let mut states: Vec<State> = variants.iter().map(|_| state.clone()).collect();
     let bar = console::bar(u64::from(arguments.repeat) + 1, "{spinner} {bar:30} {pos}/{len}");
     for round in 0..=arguments.repeat {
-        for variant in &mut variants {
+        for (variant, state) in variants.iter_mut().zip(&mut states) {
             let started = Instant::now();
-            for (executable, inputs) in variant.executables.iter_mut().zip(&inputs) {
-                let found =
-                    executable.run(&mut state.clone(), inputs, RandomKey { seed: 0, step: u64::from(round) })?;
+            for ((executable, named), inputs) in variant.executables.iter_mut().zip(&programs).zip(&inputs) {
+                let found = executable.run(state, inputs, RandomKey { seed: 0, step: u64::from(round) })?;
                 if rounds && round == 0 {
-                    outputs[usize::from(variant.precision == Precision::F32)].extend(found);
+                    let updated =
+                        named.updates.keys().filter_map(|name| Some((name.clone(), state.get(name)?.clone())));
+                    outputs[usize::from(variant.precision == Precision::F32)].extend(found.into_iter().chain(updated));
                 }
             }
             // The first run warms caches up.
@@ -292,9 +296,9 @@ fn bound(arithmetic: f64, traffic: f64) -> &'static str {
 }
 
 impl Variant {
-    fn prepare(name: &'static str, programs: &[Program], options: &ExecuteOptions) -> Outcome<Variant> {
+    fn prepare(name: &'static str, programs: &[Named], options: &ExecuteOptions) -> Outcome<Variant> {
         let started = Instant::now();
-        let executables = programs.iter().map(|program| Executable::new(program, &IndexMap::new(), options));
+        let executables = programs.iter().map(|named| Executable::new(&named.program, &named.updates, options));
         let executables = executables.collect::<Result<Vec<_>, _>>().failed()?;
         let memory = executables.iter().map(|executable| executable.memory().total()).max().unwrap_or(0);
         let prepared = started.elapsed().as_secs_f64();
@@ -317,8 +321,8 @@ impl Variant {
     }
 }
 
-fn tell(arguments: &Arguments, programs: &[Program], variants: &mut [Variant], distance: Option<&Distance>) {
-    let work: f64 = programs.iter().map(|program| cost::of(program).contractions).sum();
+fn tell(arguments: &Arguments, programs: &[Named], variants: &mut [Variant], distance: Option<&Distance>) {
+    let work: f64 = programs.iter().map(|named| cost::of(&named.program).contractions).sum();
     let mut table =
         Table::new(&["variant", ">median", ">fastest", ">contractions", ">memory", ">compiled in", ">from cache"]);
     let mut rows = Vec::new();

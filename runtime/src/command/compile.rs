@@ -7,14 +7,15 @@ use super::{
     source::Source,
 };
 use crate::{executor::Precision, files::write_atomically};
+use indexmap::IndexMap;
 use std::{io::Write, path::PathBuf};
 use visage_compiler::{
     cpu::{self, CompileOptions, Refused},
-    plan::{Decision, Fusion, Plan, PlanOptions, Target, plan_ordered, svg},
+    plan::{Decision, Fusion, Plan, PlanOptions, Target, plan_ordered, plan_updating, svg},
     ptx::{self, Family, PtxOptions},
     simplify::simplified,
     system::{Program, System},
-    training::{accumulation_programs, gradient_program, step_program},
+    training::{StepProgram, accumulation_programs, gradient_program, step_program},
 };
 
 /// Print a program at one of the stages of its compilation.
@@ -129,11 +130,11 @@ pub fn compile(arguments: &Arguments) -> Outcome {
         let message = format!("`{name}` accumulates gradients and is two programs, where a picture shows one");
         return Err(Failure::with_help(Code::Usage, message, "its loss, with `--gradient`, is the first of them"));
     }
-    for program in programs {
+    for Named { program, updates } in programs {
         match arguments.emit {
             Emit::Graph if *no_simplify => text.push_str(&program.graph.to_string()),
             Emit::Graph => text.push_str(&simplified(&program).graph.to_string()),
-            emit => text.push_str(&lowered(&program, emit, arguments)?),
+            emit => text.push_str(&lowered(&program, &updates, emit, arguments)?),
         }
     }
     match &arguments.out {
@@ -145,7 +146,12 @@ pub fn compile(arguments: &Arguments) -> Outcome {
 }
 
 /// A program's kernels as text.
-fn lowered(program: &Program, emit: Emit, arguments: &Arguments) -> Outcome<String> {
+fn lowered(
+    program: &Program,
+    updates: &IndexMap<String, String>,
+    emit: Emit,
+    arguments: &Arguments,
+) -> Outcome<String> {
     let family = arguments.target.family();
     let base = match family {
         None => PlanOptions {
@@ -160,7 +166,15 @@ fn lowered(program: &Program, emit: Emit, arguments: &Arguments) -> Outcome<Stri
         without: arguments.without.iter().copied().collect(),
         ..base
     };
-    let plan = plan_ordered(&simplified(program).graph, &program.outputs, &options).failed()?;
+    let graph = simplified(program).graph;
+    let plan = match family {
+        None => {
+            let updates = updates.iter().map(|(state, output)| (output.clone(), state.clone())).collect();
+            plan_updating(&graph, &program.outputs, &updates, &options)
+        }
+        Some(_) => plan_ordered(&graph, &program.outputs, &options),
+    };
+    let plan = plan.failed()?;
     match (emit, family) {
         (Emit::Svg, _) => Ok(svg(&plan)),
         (Emit::Clif, None) => cpu::clif(&plan, &CompileOptions::default()).failed(),
@@ -197,16 +211,26 @@ fn narrow(plan: &Plan) -> String {
     together.map(line).collect()
 }
 
+/// A program that the command names.
+pub struct Named {
+    /// The program.
+    pub program: Program,
+    /// The outputs that are new values of the state: state name to output name.
+    pub updates: IndexMap<String, String>,
+}
+
 /// The programs of a name: a task's or a loss's one, or those of a training step.
 ///
 /// # Errors
 /// There is no such program, or it has no gradient.
-pub fn programs(system: &System, name: &str, gradient: bool) -> Outcome<Vec<Program>> {
+pub fn programs(system: &System, name: &str, gradient: bool) -> Outcome<Vec<Named>> {
+    let alone = |program: Program| Named { program, updates: IndexMap::new() };
+    let step_of = |step: StepProgram| Named { program: step.program, updates: step.updates };
     if let Some(loss) = system.losses.get(name) {
-        return Ok(vec![match gradient {
+        return Ok(vec![alone(match gradient {
             true => gradient_program(loss, &system.parameters).usage()?.program,
             false => loss.clone(),
-        }]);
+        })]);
     }
     if gradient {
         let names: Vec<&str> = system.losses.keys().map(String::as_str).collect();
@@ -214,15 +238,15 @@ pub fn programs(system: &System, name: &str, gradient: bool) -> Outcome<Vec<Prog
         return Err(Failure::with_help(Code::Usage, message, suggestion(name, names)));
     }
     if let Some(task) = system.tasks.get(name) {
-        return Ok(vec![task.program.clone()]);
+        return Ok(vec![alone(task.program.clone())]);
     }
     if let Some(step) = system.training.steps.get(name) {
         let loss = system.loss(step);
         return Ok(if step.accumulate > 1 {
             let programs = accumulation_programs(loss, step, &system.parameters).usage()?;
-            vec![programs.gradient.program, programs.apply.program]
+            vec![step_of(programs.gradient), step_of(programs.apply)]
         } else {
-            vec![step_program(loss, step, &system.parameters).usage()?.program]
+            vec![step_of(step_program(loss, step, &system.parameters).usage()?)]
         });
     }
     let names = [

@@ -15,7 +15,7 @@ use crate::{
     code_cache::{self, CodeCache},
 };
 use crew::Crew;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use memory::Lines;
 use std::{
     sync::{
@@ -45,6 +45,8 @@ pub(super) struct Cpu {
     /// Truth values given at run time, widened to four bytes.
     widened: Vec<Option<Lines>>,
     packs: Vec<Option<pack::Matrix>>,
+    /// Outputs that are written over the state that they update.
+    replaced: Vec<plan::BufferId>,
     /// What runs, in order.
     schedule: Vec<Turn>,
     /// Nanoseconds spent in each step so far.
@@ -88,6 +90,13 @@ fn schedule(plan: &plan::Plan) -> Vec<Turn> {
         }
     }
     turns
+}
+
+/// The outputs of a plan that are written to the memory of the state.
+fn replaced(plan: &plan::Plan) -> Vec<plan::BufferId> {
+    let written: IndexSet<plan::BufferId> = plan.steps.iter().flat_map(|step| step.touched().1).collect();
+    let in_state = |id: &plan::BufferId| matches!(plan.buffers[id.0 as usize].place, Place::State(_));
+    plan.outputs.values().map(|output| output.buffer).filter(|id| in_state(id) && written.contains(id)).collect()
 }
 
 /// A piece of a step, as one thread worked on it.
@@ -136,14 +145,18 @@ impl Table<'_> {
 }
 
 impl Cpu {
-    /// Plans and compiles a program.
-    pub fn new(program: &Program, options: &ExecuteOptions) -> Result<Cpu, ExecuteError> {
+    /// Plans and compiles a program, of which some outputs are `updates` of the state.
+    pub fn new(
+        program: &Program,
+        updates: &IndexMap<String, String>,
+        options: &ExecuteOptions,
+    ) -> Result<Cpu, ExecuteError> {
         let device = |error: &dyn std::fmt::Display| ExecuteError::Device(error.to_string());
         let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
         let ExecuteOptions { without, segment_bytes, segment_tiles, .. } = *options;
         let (target, precision) = (Target::host(), options.precision.on_cpu()?);
         let plan_options = PlanOptions { fusion, target, without, precision, segment_bytes, segment_tiles };
-        let plan = plan::plan_ordered(&simplified(program).graph, &program.outputs, &plan_options)
+        let plan = plan::plan_updating(&simplified(program).graph, &program.outputs, updates, &plan_options)
             .map_err(|error| device(&error))?;
         let contraction = match options.contraction {
             Contraction::MicroKernel => cpu::Contraction::MicroKernel,
@@ -185,6 +198,7 @@ impl Cpu {
             spent: plan.steps.iter().map(|_| AtomicU64::new(0)).collect(),
             runs: 0,
             record: None,
+            replaced: replaced(plan),
             schedule,
             crew,
             compiled,
@@ -251,7 +265,10 @@ impl Cpu {
     ) -> Result<IndexMap<String, Buffer>, ExecuteError> {
         let mut direct = self.direct_outputs(program, updates);
         let places = direct.iter_mut().map(|(name, value)| (self.compiled.plan.outputs[name].buffer, value.pointer()));
-        let tables = self.tables(state, inputs, &places.collect())?;
+        let mut tables = self.tables(state, inputs, &places.collect())?;
+        for (id, address) in self.replaced(state) {
+            tables.iter_mut().for_each(|table| table[id.0 as usize] = address);
+        }
         let tables: Vec<Table<'_>> = tables.iter().map(|table| Table(table)).collect();
         let key = [key.seed_word(), key.step_word()];
         let Cpu { compiled, crew, scratch, packs, spent, record, schedule, .. } = self;
@@ -320,6 +337,13 @@ impl Cpu {
                 continue;
             }
             let buffer = &plan.buffers[id.0 as usize];
+            if let (Place::State(name), Some(name_of_state)) = (&buffer.place, updates.get(name))
+                && name == name_of_state
+                && self.replaced.contains(id)
+            {
+                state[name].clear_room();
+                continue;
+            }
             let address = tables[0].at(*id);
             match updates.get(name).and_then(|name| state.get_mut(name)) {
                 // SAFETY: the buffer holds the output until the next run.
@@ -334,6 +358,24 @@ impl Cpu {
             }
         }
         Ok(outputs)
+    }
+
+    /// The addresses of state that is written where it is, under the numbers by which it is read and by which it is
+    /// written.
+    fn replaced(&self, state: &mut State) -> Vec<(plan::BufferId, *mut u8)> {
+        let mut addresses: IndexMap<&str, *mut u8> = IndexMap::new();
+        for id in &self.replaced {
+            if let Place::State(name) = &self.compiled.plan.buffers[id.0 as usize].place
+                && let Some(value) = state.get_mut(name)
+            {
+                addresses.insert(name, value.pointer());
+            }
+        }
+        let of = |(id, buffer): (plan::BufferId, &plan::Buffer)| match &buffer.place {
+            Place::State(name) => addresses.get(name.as_str()).map(|address| (id, *address)),
+            _ => None,
+        };
+        (0..).map(plan::BufferId).zip(&self.compiled.plan.buffers).filter_map(of).collect()
     }
 
     /// New memory for the outputs that kernels can write as they are documented; others are copied afterwards: updates,

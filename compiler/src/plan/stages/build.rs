@@ -290,19 +290,28 @@ impl<'p, 'g> Builder<'p, 'g> {
         let bytes = |layout: &Layout| layout.elements() / LANES * lanes * 4;
         let large = layout.as_ref().is_some_and(|l| bytes(l) > self.planner.options.target.cache_bytes)
             && !self.planner.options.without.has(Decision::Stream);
-        // Rows alone, in the order of memory.
+        // Rows in the order of memory: alone, or whole panels of them for each feature.
         let along = match &layout {
             Some(Layout::Plain(shape)) => {
-                loops.is_empty() && shape.axes().eq(self.planner.clusters.rows_at[&node].iter().copied())
+                let dense = Strided::dense(shape.iter(), words(self.dtype(node)) as isize);
+                let rows = &self.planner.clusters.rows_at[&node];
+                let side_by_side =
+                    dense.merged(rows).is_some_and(|(_, stride)| stride == words(self.dtype(node)) as isize);
+                let whole = self.row_count().is_multiple_of(LANES) && rows.len() == self.rows.len();
+                match loops.is_empty() {
+                    true => shape.axes().eq(rows.iter().copied()),
+                    false => side_by_side && whole && self.is_lane_wise(node),
+                }
             }
             _ => false,
         };
+        let alone = along && loops.is_empty();
         if let Some(Layout::Plain(order)) = &layout
             && self.scatters(node, order, &loops)
         {
             return self.settle_scattered(node, order, &loops);
         }
-        let same = matches!(layout, Some(Layout::Panels { .. })) || along;
+        let same = matches!(layout, Some(Layout::Panels { .. })) || alone;
         let (source, panel_stride) = match &layout {
             Some(_) if large && same => {
                 let source = self.tile(panel);
@@ -313,7 +322,14 @@ impl<'p, 'g> Builder<'p, 'g> {
             Some(_) if along => (Source::Buffer(self.planner.buffer(node)), lanes),
             _ => (self.tile(panel), panel),
         };
-        let strided = Strided::dense(loops.iter().copied(), lanes as isize);
+        let strided = match (&layout, source) {
+            (Some(Layout::Plain(shape)), Source::Buffer(_)) if !loops.is_empty() => {
+                let dense = Strided::dense(shape.iter(), words(self.dtype(node)) as isize);
+                let axes = loops.iter().map(|(axis, size)| (*axis, *size, dense.get(*axis).map_or(0, |(_, s)| s)));
+                Strided { offset: 0, axes: axes.collect() }
+            }
+            _ => Strided::dense(loops.iter().copied(), lanes as isize),
+        };
         let home = Home { source, panel_stride, lanes: true, strided };
         let access = home.access(&home.strided);
         if let (Some(Layout::Plain(shape)), Source::Tile(_), false) = (&layout, source, large && same) {

@@ -9,7 +9,8 @@ use super::{
     access::Strided,
     cluster::Clusters,
     memory::{self, Interval, lives},
-    rows::{AxisOrder, Contraction, Path, contraction, is_computed, path, rows_through},
+    replace,
+    rows::{AxisOrder, Contraction, Path, axes_behind, contraction, is_computed, path, rows_through},
     segment,
     window::window,
     words,
@@ -26,13 +27,14 @@ pub(super) fn build(
     graph: &Graph,
     clusters: &Clusters,
     orders: &IndexMap<String, Shape>,
+    updates: &IndexMap<String, String>,
     options: &PlanOptions,
 ) -> Plan {
     let mut planner = Planner::new(graph, clusters, orders, *options);
     for cluster in &clusters.order {
         build::kernel(&mut planner, *cluster);
     }
-    planner.finish()
+    planner.finish(updates)
 }
 
 /// How a kernel reads a stored value.
@@ -166,14 +168,18 @@ impl<'g> Planner<'g> {
                         continue;
                     }
                     let panels = self.reads_panels(*reader, position, &path);
-                    self.note_layout(path.base, panels);
+                    let order = match panels {
+                        true => None,
+                        false => self.order_for(*reader, &path),
+                    };
+                    self.note_layout(path.base, panels, order);
                 }
             }
         }
         for (_, output) in graph.outputs() {
             let base = path(graph, output).base;
             if is_computed(graph, base) {
-                self.note_layout(base, false);
+                self.note_layout(base, false, None);
             }
         }
     }
@@ -198,7 +204,23 @@ impl<'g> Planner<'g> {
         rows.as_deref() == Some(&self.clusters.rows_at[&reader][..])
     }
 
-    fn note_layout(&mut self, node: NodeId, panels: bool) {
+    /// The order of axes in which a reader would have a value row-major: along its own rows, if the kernel that computes the
+    /// value writes its rows side by side then, too.
+    fn order_for(&self, reader: NodeId, path: &Path) -> Option<Shape> {
+        let shape = self.graph.shape(path.base);
+        let behind = axes_behind(self.graph, path, &self.clusters.rows_at[&reader])?;
+        let own = &self.clusters.rows_at[&path.base];
+        let distinct = behind.iter().enumerate().all(|(i, axis)| shape.contains(*axis) && !behind[..i].contains(axis));
+        let rest = shape.iter().filter(|(axis, _)| !behind.contains(axis));
+        let rows = behind.iter().filter_map(|axis| Some((*axis, shape.size(*axis)?)));
+        let order: Vec<(Axis, usize)> = rows.chain(rest).collect();
+        let written = Strided::dense(order.iter().copied(), 1).merged(own);
+        let together = written.is_some_and(|(count, stride)| stride == 1 && count >= super::LANES);
+        (distinct && together && order[0].0 != own[0]).then(|| Shape::new(order))
+    }
+
+    /// Settles how a value is stored that somebody reads as panels, or row-major and then best in some `order`.
+    fn note_layout(&mut self, node: NodeId, panels: bool, order: Option<Shape>) {
         let shape = self.graph.shape(node);
         let rows = &self.clusters.rows_at[&node];
         let accumulating = self.clusters.accumulating.contains(&node);
@@ -213,7 +235,12 @@ impl<'g> Planner<'g> {
             self.layouts.entry(node).or_insert(layout);
         } else {
             let ordered = rows.iter().filter_map(|axis| Some((*axis, shape.size(*axis)?))).chain(features());
-            let order = self.wanted.get(&node).cloned().unwrap_or_else(|| Shape::new(ordered));
+            let plain = Shape::new(ordered);
+            let before = match self.layouts.get(&node) {
+                Some(Layout::Plain(before)) if !before.iter().eq(plain.iter()) => Some(before.clone()),
+                _ => None,
+            };
+            let order = self.wanted.get(&node).cloned().or(before).or(order).unwrap_or(plain);
             self.layouts.insert(node, Layout::Plain(order));
         }
     }
@@ -289,7 +316,7 @@ impl<'g> Planner<'g> {
         (buffer, strided)
     }
 
-    fn finish(mut self) -> Plan {
+    fn finish(mut self, updates: &IndexMap<String, String>) -> Plan {
         let mut outputs = IndexMap::new();
         let named: Vec<(String, NodeId)> = self.graph.outputs().map(|(name, node)| (name.to_owned(), node)).collect();
         for (name, node) in named {
@@ -301,6 +328,9 @@ impl<'g> Planner<'g> {
             let kept = outputs.values().map(|output: &Output| output.buffer).collect();
             let steps = std::mem::take(&mut self.steps);
             (self.steps, segments) = segment::segments(steps, &mut self.buffers, &kept, &self.options);
+        }
+        if !self.options.without.has(Decision::Replace) {
+            replace::replace(&mut self.buffers, (&self.steps, &segments), &outputs, updates);
         }
         let lives = lives(&self.buffers, &self.steps, &segments, outputs.values().map(|output| output.buffer));
         let lifetimes: Vec<Option<Interval>> = lives

@@ -249,6 +249,30 @@ fn codeformer_as_ptx() {
     }
 }
 
+/// The two systems of generative radiance fields: pictures, both losses with their gradients (R1's is of second order), and
+/// the steps, at sizes that change nothing of their kind.
+#[test]
+fn generators_as_ptx() {
+    let common = [("image", "2"), ("side", "8"), ("hidden", "16"), ("latent", "8"), ("mapping", "8"), ("layers", "3")];
+    let narrow = [("narrowest", "4"), ("widest", "8"), ("draws", "4"), ("point", "32")];
+    let own = [("pigan", &[("samples", "4")][..]), ("gram", &[("samples", "8"), ("levels", "3"), ("scalar", "8")])];
+    for (name, sizes) in own {
+        let sizes = common.iter().chain(&narrow).chain(sizes);
+        let system = shipped(name, &sizes.fold(Overrides::none(), |overrides, (name, value)| overrides.set(name, value)));
+        let none = IndexMap::new();
+        for task in ["random", "codes", "mean_codes", "mesh"] {
+            check(&format!("{name} {task}"), &system.tasks[task].program, &none, 1e-3);
+        }
+        for loss in ["discriminator", "generator"] {
+            let program = gradient_program(&system.losses[loss], &system.parameters).unwrap().program;
+            check(&format!("{name} {loss}"), &program, &none, 5e-3);
+            let step = &system.training.steps[loss];
+            let step = step_program(system.loss(step), step, &system.parameters).unwrap();
+            check(&format!("{name} step {loss}"), &step.program, &step.updates, 3e-2);
+        }
+    }
+}
+
 /// A large output whose rows and features both lie apart in the order of its file: written in panels, and put in order by a
 /// step of its own.
 #[test]

@@ -363,3 +363,40 @@ fn numbers_are_not_for_files_to_decide() {
     let decided: Vec<_> = found.sets.iter().map(|(name, size)| (name.as_str(), size.as_str())).collect();
     assert_eq!(decided, [("row", "7")]);
 }
+
+#[test]
+fn sizes_of_steps() {
+    let spec = |update: &str| {
+        format!(
+            r#"System(
+    name: "a",
+    about: "b",
+    sizes: {{ "ray": 8, "hidden": 4 }},
+    modules: {{ "M": Module(parameters: {{ "w": "[hidden] = 0" }}, forward: "fn (x[]) -> y[] {{ y = sum(w * x, hidden) }}") }},
+    models: {{ "m": Model(network: M()) }},
+    losses: {{
+        "fit": Loss(
+            about: "A loss.",
+            inputs: {{ "x": Input(axes: "[ray]", about: "Numbers.") }},
+            outputs: {{ "loss": "[]" }},
+            equations: "loss = mean(m(x))",
+        ),
+    }},
+    data: {{ "d": Table() }},
+    train: Train(
+        rounds: 1,
+        steps: {{
+            "step": Update(
+                loss: "fit", optimiser: Sgd(), rate: 1, batch: {{ "x": "d.x" }},
+                {update}
+            ),
+        }},
+    ),
+)"#
+        )
+    };
+    check("step_sizes_unknown", &spec(r#"sizes: { "rays": 4 },"#));
+    check("step_sizes_of_parameters", &spec(r#"sizes: { "hidden": 8 },"#));
+    check("step_factors", &spec(r#"factors: { "n": 0.1 },"#));
+    check("step_restarts", &spec(r#"ema: Restart(at: [5, 3], then: Averaging(limit: 0.9)),"#));
+}

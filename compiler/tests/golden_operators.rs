@@ -467,6 +467,8 @@ fn adam() {
         let parameter = Parameter { model, ty: ty.clone(), size_names, initialiser, buffer: false };
         let step = TrainStep {
             loss: "loss".into(),
+            own: None,
+            factors: IndexMap::new(),
             parameters: vec!["p".into()],
             optimiser: Optimiser::Adam { beta1, beta2, epsilon: 1e-8, weight_decay: 0.0 },
             rate: Schedule::Constant(1e-2),

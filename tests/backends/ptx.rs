@@ -258,7 +258,8 @@ fn generators_as_ptx() {
     let own = [("pigan", &[("samples", "4")][..]), ("gram", &[("samples", "8"), ("levels", "3"), ("scalar", "8")])];
     for (name, sizes) in own {
         let sizes = common.iter().chain(&narrow).chain(sizes);
-        let system = shipped(name, &sizes.fold(Overrides::none(), |overrides, (name, value)| overrides.set(name, value)));
+        let system =
+            shipped(name, &sizes.fold(Overrides::none(), |overrides, (name, value)| overrides.set(name, value)));
         let none = IndexMap::new();
         for task in ["random", "codes", "mean_codes", "mesh"] {
             check(&format!("{name} {task}"), &system.tasks[task].program, &none, 1e-3);

@@ -111,3 +111,21 @@ fn a_run_may_start_from_given_weights() {
     };
     assert_eq!(read("first", 3).tensors["weight"], read("second", 0).tensors["weight"]);
 }
+
+/// A step may have sizes of its own, parameters rates of their own, and a schedule may begin again.
+#[test]
+fn stages_follow_each_other_in_one_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = root().join("tests/specs/stages.ron").display().to_string();
+    succeeds(folder.path(), &["train", &spec, "--out", "run", "--checkpoint-every", "2"]);
+    let stored = |round: u64, name: &str| {
+        let path = folder.path().join(format!("run/checkpoints/{round:08}.safetensors"));
+        Checkpoint::read(&path).unwrap().tensor(name).unwrap().to_f64()[0]
+    };
+    // Gradients are 2, then 4; rates 1 and 1, then 1 and 3/4; half of that for the second number.
+    assert_eq!(["pair.a", "pair.b"].map(|name| stored(2, name)), [-4.0, -2.0]);
+    assert_eq!(["pair.a", "pair.b"].map(|name| stored(4, name)), [-11.0, -5.5]);
+    // Decays of 1/10, then 2/11.
+    let average = (-2.0 * 0.9) * (2.0 / 11.0) - 4.0 * (9.0 / 11.0);
+    assert!((stored(2, "ema.pair.a") - average).abs() < 1e-6);
+}

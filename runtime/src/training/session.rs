@@ -508,3 +508,22 @@ impl Record {
         Ok(written.map_err(FolderError::io(self.events.path()))?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::swap_averages;
+    use crate::buffer::{Buffer, State};
+    use visage_compiler::graph::DType;
+
+    #[test]
+    fn averages_stand_for_the_parameters_that_have_them() {
+        let state = |values: [f64; 4]| -> State {
+            let named = ["ema.a", "a", "b", "ema.gone"].into_iter().zip(values);
+            named.map(|(name, value)| (name.to_owned(), Buffer::scalar(DType::F32, value))).collect()
+        };
+        let mut swapped = state([1.0, 2.0, 3.0, 4.0]);
+        swap_averages(&mut swapped);
+        let values: Vec<f64> = swapped.values().map(Buffer::value).collect();
+        assert_eq!(values, [2.0, 1.0, 3.0, 4.0]);
+    }
+}

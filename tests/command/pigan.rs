@@ -109,9 +109,24 @@ fn the_whole_network_makes_the_picture_of_the_official_code() {
     let golden = Checkpoint::read(&path).unwrap();
     let folder = tempfile::tempdir().unwrap();
     shaped(&golden, 1, 16, 24, folder.path());
-    weights_by_formula(&description).write_safetensors(&folder.path().join("weights.safetensors")).unwrap();
+    let weights = weights_by_formula(&description);
+    weights.write_safetensors(&folder.path().join("weights.safetensors")).unwrap();
     let mut more = vec!["--weights", "weights.safetensors", "--set", "side=16", "--set", "samples=24"];
     more.extend(INPUTS);
+    let found = result(folder.path(), ["run", "random"], SPEC, &more);
+    assert_close("picture", &found, ("out.image", &golden), 1e-4);
+
+    // Moving averages are kept as a list, in the order of the official code's parameters.
+    let network = (0..8).map(|i| format!("network.{i}.layer"));
+    let heads = ["final_layer", "color_layer_sine.layer", "color_layer_linear.0"].map(str::to_owned);
+    let mapping = (0..4).map(|i| format!("mapping_network.network.{}", 2 * i));
+    let layers = network.chain(heads).chain(mapping);
+    let names = layers.flat_map(|layer| ["weight", "bias"].map(|kind| format!("siren.{layer}.{kind}")));
+    let listed =
+        names.enumerate().map(|(i, name)| (format!("shadow_params.{i}"), weights.tensor(&name).unwrap().clone()));
+    let averages = Checkpoint { tensors: listed.collect(), ..Checkpoint::default() };
+    averages.write_safetensors(&folder.path().join("ema.safetensors")).unwrap();
+    more[1] = "ema.safetensors";
     let found = result(folder.path(), ["run", "random"], SPEC, &more);
     assert_close("picture", &found, ("out.image", &golden), 1e-4);
 }

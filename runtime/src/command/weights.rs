@@ -45,7 +45,8 @@ impl Weights {
     /// The array of each parameter of `wanted` that the files hold, by the parameter's official name.
     ///
     /// Names are compared as they are and after the model's renames; where none is found so, without a prefix that the file's
-    /// names share (`w.`, `module.`). A prefix given with the file is the only one tried.
+    /// names share (`w.`, `module.`). A prefix given with the file is the only one tried. A list of moving averages without
+    /// names is taken in the order of a model's parameters, if it is as long and their sizes are the same.
     pub fn matched<'a>(&'a self, system: &System, wanted: &[&str]) -> IndexMap<String, &'a Array> {
         let mut found = IndexMap::new();
         for file in &self.files {
@@ -59,7 +60,8 @@ impl Weights {
                     let most = |best: IndexMap<_, _>, other: IndexMap<_, _>| {
                         if other.len() > best.len() { other } else { best }
                     };
-                    as_they_are.or_else(|| candidates.reduce(most)).unwrap_or_default()
+                    let named = as_they_are.or_else(|| candidates.reduce(most)).filter(|found| !found.is_empty());
+                    named.unwrap_or_else(|| file.listed(system, wanted))
                 }
             };
             found.extend(best);
@@ -116,6 +118,22 @@ impl File {
         let mut prefixes: Vec<&str> = found.into_iter().find(|found| !found.is_empty()).into_iter().flatten().collect();
         prefixes.sort_by_key(|prefix| !prefix.contains("ema"));
         prefixes
+    }
+
+    /// The arrays of a list that torch_ema keeps, for the first model whose parameters they can be.
+    fn listed<'a>(&'a self, system: &System, wanted: &[&str]) -> IndexMap<String, &'a Array> {
+        let array = |i: usize| self.checkpoint.tensors.get(&format!("shadow_params.{i}"));
+        let list: Vec<&Array> = (0..).map_while(array).collect();
+        let of_model = |model: &String| {
+            let own = system.parameters.iter().filter(|(_, own)| own.model == *model && !own.buffer);
+            let own: Vec<(&String, &Parameter)> = own.collect();
+            let sizes = |own: &Parameter| own.ty.shape.iter().map(|(_, size)| size).collect::<Vec<_>>();
+            let fits = own.iter().zip(&list).all(|((_, own), array)| sizes(own) == array.shape());
+            (own.len() == list.len() && fits).then_some(own)
+        };
+        let own = system.models.keys().find_map(of_model).unwrap_or_default();
+        let named = own.into_iter().zip(list).map(|((name, _), array)| (name.clone(), array));
+        named.filter(|(name, _)| wanted.contains(&name.as_str())).collect()
     }
 
     fn matched<'a>(&'a self, system: &System, wanted: &[&str], prefix: &str) -> IndexMap<String, &'a Array> {

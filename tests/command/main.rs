@@ -5,6 +5,7 @@ mod assess;
 mod codeformer;
 mod faces;
 mod golden;
+mod inception;
 mod nerf;
 mod pictures;
 #[cfg(unix)]

@@ -32,12 +32,14 @@
 //! | `background` | `"white"` or `"black"` behind pictures with alpha |
 //! | `hold_out` | every n-th picture by path, the first among them, is not learnt from; 0 for none |
 //! | `flip` | whether pictures are mirrored, left for right, half the time |
+//! | `poses` | whether every picture has a [label](crate::data::PoseLabel) that says where its camera stood: in a table `poses.csv` or in a file of its own; those without are named and left out |
 //! | `degradations` | worse versions of each picture by name, such as `{ "low": Degradation(…) }` |
 //!
 //! A batch's inputs take the fields `picture` and the name of each degradation (values from 0 to 1; axes
 //! `channel` of 3, `y`, `x` and one more of any name, in any order), `index` (the number of the picture among
-//! those learnt from, by path) and `flipped` (0 or 1), both `i32` and of one axis. Every picture comes once before
-//! any comes again.
+//! those learnt from, by path) and `flipped` (0 or 1), both `i32` and of one axis; and with `poses`, `pose`: pitch and yaw in
+//! radians along an axis `angle` of 2, both π/2 from in front, mirrored with the picture. Every picture comes once before any
+//! comes again.
 //!
 //! `Degradation(…)` makes a picture worse in the order of its options; what is not given is not done:
 //!
@@ -63,7 +65,8 @@
 //! layout: options `resolution` (pixels), `train`, `val`, `test` (numbers of views), `seed`.
 //!
 //! `GeneratedHeads(…)` is portraits of as many different heads, from in front: options `resolution` (pixels),
-//! `count`, `seed`.
+//! `count`, `seed`, and `pitch` and `yaw`, the standard deviations of where cameras stand, in radians: heads are upright then.
+//! Poses are in its `poses.csv`.
 
 mod generated;
 mod pictures;

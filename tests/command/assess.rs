@@ -153,7 +153,6 @@ fn what_is_missing_is_said() {
         (&["assess", "--initial", "--opt", "real=none"], "`real` cannot be `none`"),
         (&["assess", "--initial", "--opt", "neighbours=30"], "the real pictures: 20 pictures are too few: at least 62"),
         (&["by_projection"], "no weights are given"),
-        (&["assess", "--initial", "--set", "side=8", "--opt", "made=nowhere"], "nowhere"),
     ] {
         let message = refused(more);
         assert!(message.contains(answer), "{more:?}\n{message}");

@@ -7,6 +7,7 @@ mod faces;
 mod generators;
 mod golden;
 mod gram;
+mod inception;
 mod nerf;
 mod pictures;
 mod pigan;

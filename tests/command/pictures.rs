@@ -33,8 +33,8 @@ fn pictures_are_learnt_from_and_a_resumed_run_sees_the_same() {
     let losses = column(&run, "fit.loss");
     let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
     assert!(mean(&losses[30..]) < 0.7 * mean(&losses[..5]), "{losses:?}");
-    // Nine heads are generated, of which two are held out.
-    assert_eq!(fs::read_dir(run.join("data/heads-32-9-1")).unwrap().count(), 9);
+    // Nine heads are generated, of which two are held out, with a table of their poses.
+    assert_eq!(fs::read_dir(run.join("data/heads-32-9-1")).unwrap().count(), 10);
     let (indices, mirrored) = (column(&run, "fit.which_mean"), column(&run, "fit.mirrored_mean"));
     assert!(indices.iter().all(|mean| (1.5..=4.5).contains(mean)), "{indices:?}");
     assert!((0.3..0.7).contains(&mean(&mirrored)), "{mirrored:?}");
@@ -92,4 +92,70 @@ fn real_faces_are_learnt_from() {
     assert!(told.contains("34 pictures of 64 x 64 pixels") && told.contains("9 held out"), "{told}");
     let losses = column(&folder.path().join("run"), "fit.loss");
     assert!(losses[50..].iter().sum::<f64>() < 0.5 * losses[..10].iter().sum::<f64>(), "{losses:?}");
+}
+
+/// Generated heads have poses, and their mean is what is learnt of them; mirrored half the time, faces look straight ahead in
+/// the mean.
+#[test]
+fn poses_are_learnt_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = root().join("tests/specs/poses.ron").display().to_string();
+    succeeds(folder.path(), &["train", &spec, "--out", "run", "--seed", "3"]);
+    let run = folder.path().join("run");
+    let checkpoint = Checkpoint::read(&run.join("checkpoints/00000200.safetensors")).unwrap();
+    let guess = checkpoint.tensors["guess.guess"].to_f64();
+    let table = fs::read_to_string(run.join("data/heads-16-12-0-0.1-0.3/poses.csv")).unwrap();
+    let pitches: Vec<f64> =
+        table.lines().skip(1).map(|line| line.split(',').nth(1).unwrap().parse().unwrap()).collect();
+    let mean = pitches.iter().sum::<f64>() / pitches.len() as f64;
+    assert_eq!(pitches.len(), 12);
+    assert!((guess[0] - mean).abs() < 0.05, "{guess:?} {mean}");
+    assert!((guess[1] - std::f64::consts::FRAC_PI_2).abs() < 0.1, "{guess:?}");
+
+    // A folder whose table lacks a picture: it is named, and the others go on.
+    let data = run.join("data/heads-16-12-0-0.1-0.3");
+    fs::write(data.join("poses.csv"), table.replace("00003.png", "other.png")).unwrap();
+    let data = data.display().to_string();
+    let arguments = ["data", "batch", &spec, "faces", "--data", &data, "--out", "sheet.png"];
+    let (code, told, warned) = visage(folder.path(), &arguments);
+    assert_eq!(code, 0, "{warned}");
+    assert!(warned.contains("00003.png: no pose") && warned.contains("1 of 12 pictures cannot be read"), "{warned}");
+    assert!(told.contains("11 pictures of 16 x 16"), "{told}");
+    // Old folders, from before there were poses, get them.
+    fs::remove_file(run.join("data/heads-16-12-0-0.1-0.3/poses.csv")).unwrap();
+    succeeds(folder.path(), &["train", "--resume", "run", "--rounds", "201"]);
+    let again = fs::read_to_string(run.join("data/heads-16-12-0-0.1-0.3/poses.csv")).unwrap();
+    assert_eq!(again, table);
+}
+
+/// Poses of real portraits, as an estimate gives them, in the table that the project reads.
+#[test]
+fn real_portraits_have_poses() {
+    let Some(arrays) = shared("data/faces/portraits.safetensors") else { return };
+    let portraits = arrays.parent().unwrap();
+    let rotation = Checkpoint::read(&arrays).unwrap().tensors["rotation"].to_f64();
+    let list = fs::read_to_string(portraits.join("portraits.csv")).unwrap();
+    let mut lines = list.lines();
+    let header: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let column = |name: &str| header.iter().position(|column| *column == name).unwrap();
+    let (file, yaw) = (column("file"), column("yaw"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut table = "file,pitch,yaw\n".to_owned();
+    for (row, line) in lines.enumerate().filter(|(_, line)| line.starts_with("portraits128/")).take(12) {
+        let cells: Vec<&str> = line.split(',').collect();
+        let name = cells[file].rsplit('/').next().unwrap();
+        fs::copy(portraits.join(cells[file]), folder.path().join(name)).unwrap();
+        // The camera's place about a head that holds still is the third row of R, from the model's origin.
+        let [x, y, z] = [6, 7, 8].map(|k| rotation[9 * row + k]);
+        let angles = [y.clamp(-1.0, 1.0).acos(), z.atan2(x)];
+        table.push_str(&format!("{name},{},{}\n", angles[0], angles[1]));
+        // A nose to the picture's right is a camera to the face's other side.
+        let turned = std::f64::consts::FRAC_PI_2 - angles[1];
+        assert!((turned.to_degrees() + cells[yaw].parse::<f64>().unwrap()).abs() < 1.5, "{name} {turned}");
+    }
+    fs::write(folder.path().join("poses.csv"), table).unwrap();
+    let spec = root().join("tests/specs/poses.ron").display().to_string();
+    let at = folder.path().display().to_string();
+    let told = succeeds(folder.path(), &["data", "batch", &spec, "faces", "--data", &at, "--out", "sheet.png"]);
+    assert!(told.contains("12 pictures of 16 x 16"), "{told}");
 }

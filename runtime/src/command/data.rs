@@ -78,6 +78,12 @@ struct Generate {
     /// Where cameras stand, and how heads differ
     #[arg(long, default_value_t = HeadOptions::default().seed)]
     seed: u64,
+    /// Standard deviation of the camera's pitch, in radians, of `heads`; they are upright then
+    #[arg(long, value_name = "X")]
+    pitch: Option<f64>,
+    /// Standard deviation of the camera's yaw, in radians, of `heads`; they are upright then
+    #[arg(long, value_name = "X")]
+    yaw: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -120,14 +126,16 @@ struct Fetch {
 pub fn data(arguments: &Arguments) -> Outcome {
     match &arguments.action {
         Action::Generate(generate) => {
-            let Generate { what, ref folder, resolution, count, train, val, test, seed } = *generate;
+            let Generate { what, ref folder, resolution, count, train, val, test, seed, pitch, yaw } = *generate;
             match what {
                 Generated::Head => {
                     generate_head(folder, &HeadOptions { resolution, train, val, test, seed }).diagnosed()?;
                     inspect_folder(folder, false)
                 }
                 Generated::Heads => {
-                    generate_heads(folder, &HeadsOptions { resolution, count, seed }).diagnosed()?;
+                    let given = pitch.is_some() || yaw.is_some();
+                    let deviations = given.then(|| [pitch, yaw].map(Option::unwrap_or_default));
+                    generate_heads(folder, &HeadsOptions { resolution, count, seed, deviations }).diagnosed()?;
                     print(&format!("{count} portraits in {}\n", folder.display()));
                     Ok(())
                 }

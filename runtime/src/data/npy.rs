@@ -11,13 +11,29 @@ pub struct Matrix {
     pub values: Vec<f64>,
 }
 
-/// Reads a two-dimensional array of `<f8` or `<f4`. Format: NumPy enhancement proposal 1.
-pub fn read_matrix(path: &Path) -> Result<Matrix, DataError> {
-    let bytes = std::fs::read(path).map_err(DataError::io(path))?;
-    parse(&bytes).map_err(|message| DataError::format(path, message))
+/// Numbers along any axes, the last fastest.
+#[derive(Debug)]
+pub struct Numbers {
+    pub shape: Vec<usize>,
+    pub values: Vec<f64>,
 }
 
-fn parse(bytes: &[u8]) -> Result<Matrix, String> {
+/// Reads a two-dimensional array of `<f8` or `<f4`.
+pub fn read_matrix(path: &Path) -> Result<Matrix, DataError> {
+    let bytes = std::fs::read(path).map_err(DataError::io(path))?;
+    matrix(&bytes).map_err(|message| DataError::format(path, message))
+}
+
+fn matrix(bytes: &[u8]) -> Result<Matrix, String> {
+    let Numbers { shape, values } = parse(bytes)?;
+    match shape[..] {
+        [rows, columns] => Ok(Matrix { rows, columns, values }),
+        _ => Err(format!("an array of shape {shape:?}; two axes are needed")),
+    }
+}
+
+/// Reads an array of `<f8` or `<f4`. Format: NumPy enhancement proposal 1.
+pub fn parse(bytes: &[u8]) -> Result<Numbers, String> {
     let cut_short = || "the file is cut short".to_string();
     if bytes.get(..6) != Some(b"\x93NUMPY") {
         return Err("not a .npy file: it does not start with \\x93NUMPY".into());
@@ -51,21 +67,18 @@ fn parse(bytes: &[u8]) -> Result<Matrix, String> {
         .and_then(|s| s.split_once(')'))
         .map(|(s, _)| s.split(',').filter_map(|n| n.trim().parse().ok()).collect())
         .unwrap_or_default();
-    let [rows, columns] = shape[..] else {
-        return Err(format!("an array of shape {shape:?}; two axes are needed"));
-    };
     let data = &bytes[start + length..];
     let size = if wide { 8 } else { 4 };
-    let count = rows.checked_mul(columns).filter(|n| n.checked_mul(size) == Some(data.len()));
-    if count.is_none() {
-        return Err(format!("{rows}x{columns} numbers of {size} bytes do not make {} bytes", data.len()));
+    let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+    if count.and_then(|count| count.checked_mul(size)) != Some(data.len()) {
+        return Err(format!("numbers of shape {shape:?}, {size} bytes each, do not make {} bytes", data.len()));
     }
     let values = if wide {
         data.as_chunks::<8>().0.iter().map(|c| f64::from_le_bytes(*c)).collect()
     } else {
         data.as_chunks::<4>().0.iter().map(|c| f64::from(f32::from_le_bytes(*c))).collect()
     };
-    Ok(Matrix { rows, columns, values })
+    Ok(Numbers { shape, values })
 }
 
 /// A file as NumPy writes it.
@@ -89,7 +102,7 @@ mod tests {
 
     #[test]
     fn matrices_are_read() {
-        let m = parse(&bytes_of(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.5])).unwrap();
+        let m = matrix(&bytes_of(2, 3, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.5])).unwrap();
         assert_eq!((m.rows, m.columns, m.values[5]), (2, 3, 6.5));
     }
 
@@ -97,18 +110,18 @@ mod tests {
     fn damaged_files_are_errors() {
         let good = bytes_of(2, 3, &[0.0; 6]);
         for end in 0..good.len() {
-            assert!(parse(&good[..end]).is_err());
+            assert!(matrix(&good[..end]).is_err());
         }
         let replaced = |from: &str, to: &str| {
             let text: Vec<u8> = good.clone();
             let at = text.windows(from.len()).position(|w| w == from.as_bytes()).unwrap();
             let mut text = text;
             text.splice(at..at + from.len(), to.bytes());
-            parse(&text).err().unwrap()
+            matrix(&text).err().unwrap()
         };
         assert!(replaced("<f8", "<i8").contains("<f4"));
         assert!(replaced("False", "True ").contains("fortran"));
-        assert!(replaced("(2, 3)", "(2,)  ").contains("two axes"));
+        assert!(replaced("(2, 3)", "(6,)  ").contains("two axes"));
         assert!(replaced("(2, 3)", "(9, 3)").contains("bytes"));
     }
 }

@@ -8,6 +8,7 @@ use super::DataError;
 use super::degradation::Degradation;
 use super::draws::Draws;
 use super::pictures::Pictures;
+use super::poses::PoseLabel;
 use super::shuffle::{Shuffle, mix};
 use crate::media::Picture;
 
@@ -35,6 +36,8 @@ pub struct Sample {
     pub flipped: bool,
     /// The picture, RGB.
     pub picture: Picture,
+    /// Where its camera stood, mirrored as it is.
+    pub pose: Option<PoseLabel>,
 }
 
 impl PictureBatches {
@@ -46,7 +49,9 @@ impl PictureBatches {
         let flipped = self.flip && Draws::new(self.seed, number, "flip").chance(0.5);
         let picture = self.pictures.picture(index);
         let picture = if flipped { picture.mirrored() } else { picture };
-        Sample { number, index, flipped, picture }
+        let pose = self.pictures.pose(index);
+        let pose = if flipped { pose.map(PoseLabel::mirrored) } else { pose };
+        Sample { number, index, flipped, picture, pose }
     }
 
     /// A sample of a held-out picture: as it is, and always made worse in the same way.
@@ -59,7 +64,7 @@ impl PictureBatches {
     pub fn held_out(&self, index: usize) -> Result<Sample, DataError> {
         // Far from the numbers that training comes to.
         let number = u64::MAX - index as u64;
-        Ok(Sample { number, index, flipped: false, picture: self.pictures.held_out_picture(index)? })
+        Ok(Sample { number, index, flipped: false, picture: self.pictures.held_out_picture(index)?, pose: None })
     }
 
     /// A sample made worse by the degradation of a name; `None` if there is none of that name.

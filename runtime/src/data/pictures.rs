@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use walkdir::WalkDir;
 
 use super::DataError;
+use super::poses::{Labels, PoseLabel};
 use crate::media::{Background, Picture, is_picture, nearest_byte};
 
 /// How a picture becomes a square.
@@ -29,6 +30,8 @@ pub struct PictureOptions {
     pub background: Background,
     /// Every so-many-th picture by name is held out, starting with the first; 0 for none.
     pub hold_out: usize,
+    /// Whether each has a [label](PoseLabel) that says where its camera stood; those without one are left out.
+    pub poses: bool,
 }
 
 /// Pictures without cameras, in the order of their paths.
@@ -47,6 +50,7 @@ pub struct Pictures {
 struct StoredSquare {
     path: PathBuf,
     bytes: Vec<u8>,
+    pose: Option<PoseLabel>,
 }
 
 impl StoredSquare {
@@ -68,7 +72,12 @@ impl Pictures {
         for (number, path) in find(folder)?.into_iter().enumerate() {
             if held(number) { &mut held_out } else { &mut train }.push(path);
         }
-        let read: Vec<Result<StoredSquare, Unfit>> = train.into_par_iter().map(|path| read(path, options)).collect();
+        let labels = if options.poses { Some(Labels::open(folder)?) } else { None };
+        let labelled = |path: PathBuf| -> Result<StoredSquare, Unfit> {
+            let pose = labels.as_ref().map(|labels| labels.of(folder, &path)).transpose().map_err(Unfit::Unreadable)?;
+            Ok(StoredSquare { pose, ..read(path, options)? })
+        };
+        let read: Vec<Result<StoredSquare, Unfit>> = train.into_par_iter().map(labelled).collect();
         let (mut pictures, mut unreadable) = (Vec::new(), Vec::new());
         for result in read {
             match result {
@@ -109,6 +118,14 @@ impl Pictures {
     /// If there are no more than `index`.
     pub fn path(&self, index: usize) -> &Path {
         &self.pictures[index].path
+    }
+
+    /// Where the camera of the picture numbered `index` stood, if pictures are read with their labels.
+    ///
+    /// # Panics
+    /// If there are no more than `index`.
+    pub fn pose(&self, index: usize) -> Option<PoseLabel> {
+        self.pictures[index].pose
     }
 
     /// The picture numbered `index`, RGB.
@@ -166,5 +183,5 @@ fn read(path: PathBuf, options: &PictureOptions) -> Result<StoredSquare, Unfit> 
         return Err(Unfit::Oblong(DataError::format(&path, message)));
     }
     let square = picture.fitted(options.side, options.side);
-    Ok(StoredSquare { path, bytes: square.values.iter().map(|value| nearest_byte(*value)).collect() })
+    Ok(StoredSquare { path, bytes: square.values.iter().map(|value| nearest_byte(*value)).collect(), pose: None })
 }

@@ -11,4 +11,4 @@ mod render;
 mod shapes;
 
 pub use generate::{CAMERA_ANGLE_X, CAMERA_DISTANCE, HeadOptions, generate_head, head_picture};
-pub use portraits::{HeadsOptions, generate_heads, portrait, portrait_name};
+pub use portraits::{HeadsOptions, generate_heads, portrait, portrait_name, pose_table};

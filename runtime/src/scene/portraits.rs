@@ -1,13 +1,13 @@
 //! Portraits of heads that all differ.
 
-use std::path::Path;
+use std::{f64::consts::FRAC_PI_2, path::Path};
 
 use glam::{DVec3, Vec2, Vec3};
 use rayon::prelude::*;
 
 use super::head::{Hair, Head, linear};
 use super::render::{Light, Renderer, lights};
-use crate::data::{DataError, Draws, Intrinsics};
+use crate::data::{DataError, Draws, Intrinsics, PoseLabel};
 use crate::geometry::Pose;
 use crate::media::Picture;
 
@@ -17,7 +17,7 @@ const FIELD: f64 = 0.37;
 const DISTANCE: f64 = 4.0;
 
 /// How many portraits are made, and how large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HeadsOptions {
     /// Width and height in pixels.
     pub resolution: usize,
@@ -25,11 +25,14 @@ pub struct HeadsOptions {
     pub count: usize,
     /// Of everything that differs.
     pub seed: u64,
+    /// Standard deviations of the camera's pitch and yaw, in radians, about upright heads. Unless given, cameras stand up to 20° aside
+    /// and 8° above or below, and heads are a little aslant.
+    pub deviations: Option<[f64; 2]>,
 }
 
 impl Default for HeadsOptions {
     fn default() -> HeadsOptions {
-        HeadsOptions { resolution: 128, count: 64, seed: 0 }
+        HeadsOptions { resolution: 128, count: 64, seed: 0, deviations: None }
     }
 }
 
@@ -42,7 +45,8 @@ pub fn portrait_name(number: usize) -> String {
 /// and a head is the same however many there are.
 ///
 /// # Errors
-/// No heads, a resolution that is not between 8 and 4096, or files that cannot be written.
+/// No heads, a resolution that is not between 8 and 4096, a deviation that is not between 0 and 1, or files that cannot be
+/// written.
 pub fn generate_heads(folder: &Path, options: &HeadsOptions) -> Result<(), DataError> {
     if options.count == 0 || !(8..=4096).contains(&options.resolution) {
         return Err(DataError::Options(format!(
@@ -50,19 +54,32 @@ pub fn generate_heads(folder: &Path, options: &HeadsOptions) -> Result<(), DataE
             options.count, options.resolution
         )));
     }
+    if let Some(wrong) = options.deviations.iter().flatten().find(|deviation| !(0.0..=1.0).contains(*deviation)) {
+        return Err(DataError::Options(format!("cameras that deviate by {wrong}: radians between 0 and 1 are needed")));
+    }
     std::fs::create_dir_all(folder).map_err(DataError::io(folder))?;
-    (0..options.count).into_par_iter().try_for_each(|number| {
-        portrait(options.resolution, options.seed, number as u64).save(&folder.join(portrait_name(number)))
-    })
+    (0..options.count)
+        .into_par_iter()
+        .try_for_each(|number| portrait(options, number as u64).save(&folder.join(portrait_name(number))))
+}
+
+/// Where the cameras of the portraits stand, as [`POSE_TABLE`](crate::data::POSE_TABLE) has it.
+pub fn pose_table(options: &HeadsOptions) -> String {
+    let rows = (0..options.count).map(|number| {
+        let label = stand(options, number as u64).label();
+        format!("{},{},{}\n", portrait_name(number), label.pitch, label.yaw)
+    });
+    std::iter::once("file,pitch,yaw\n".to_owned()).chain(rows).collect()
 }
 
 /// The portrait of one head, RGB, from in front and a little aside: everything is drawn from the seed and the
 /// number.
-pub fn portrait(resolution: usize, seed: u64, number: u64) -> Picture {
-    let draws = |what: &str| Draws::new(seed, number, what);
+pub fn portrait(options: &HeadsOptions, number: u64) -> Picture {
+    let resolution = options.resolution;
+    let draws = |what: &str| Draws::new(options.seed, number, what);
     let camera = Intrinsics::from_angle(resolution, resolution, FIELD);
     let head = Renderer::new(head(&mut draws("head")), light(&mut draws("light")));
-    let mut picture = head.picture(&camera, &pose(&mut draws("pose")));
+    let mut picture = head.picture(&camera, &stand(options, number).pose());
     lay_over(&mut picture, &mut draws("background"));
     Picture::from_fn(resolution, resolution, 3, |x, y, c| picture.pixel(x, y)[c])
 }
@@ -128,12 +145,40 @@ fn light(draws: &mut Draws) -> [Light; 3] {
     ]
 }
 
-/// In front of the face, at most 20° aside and 8° above or below, the head a little aslant.
-fn pose(draws: &mut Draws) -> Pose {
-    let mut within = |degrees: f64| draws.between([-degrees, degrees]).to_radians();
-    let (aside, above, aslant) = (within(20.0), within(8.0), within(6.0));
-    let eye = DVec3::new(aside.sin() * above.cos(), -aside.cos() * above.cos(), above.sin()) * DISTANCE;
-    Pose::look_at(eye, DVec3::ZERO, DVec3::new(aslant.sin(), 0.0, aslant.cos()))
+/// Where a camera stands, in radians from straight in front.
+struct Stand {
+    aside: f64,
+    above: f64,
+    /// How far the head is from upright.
+    aslant: f64,
+}
+
+/// In front of the face.
+fn stand(options: &HeadsOptions, number: u64) -> Stand {
+    let mut draws = Draws::new(options.seed, number, "pose");
+    match options.deviations {
+        None => {
+            let mut within = |degrees: f64| draws.between([-degrees, degrees]).to_radians();
+            Stand { aside: within(20.0), above: within(8.0), aslant: within(6.0) }
+        }
+        Some([pitch, yaw]) => {
+            // Short of where up and down are not to be told from in front and behind.
+            let mut normal = |deviation: f64| (deviation * draws.normal()).clamp(-1.4, 1.4);
+            Stand { aside: normal(yaw), above: normal(pitch), aslant: 0.0 }
+        }
+    }
+}
+
+impl Stand {
+    fn pose(&self) -> Pose {
+        let Stand { aside, above, aslant } = self;
+        let eye = DVec3::new(aside.sin() * above.cos(), -aside.cos() * above.cos(), above.sin()) * DISTANCE;
+        Pose::look_at(eye, DVec3::ZERO, DVec3::new(aslant.sin(), 0.0, aslant.cos()))
+    }
+
+    fn label(&self) -> PoseLabel {
+        PoseLabel { pitch: FRAC_PI_2 - self.above, yaw: FRAC_PI_2 - self.aside }
+    }
 }
 
 /// Lays a picture with alpha over two colours that run into each other, brighter in one place.
@@ -164,7 +209,7 @@ mod tests {
     #[test]
     fn portraits_are_the_same_again_and_differ_from_one_another() {
         let folder = tempfile::tempdir().unwrap();
-        let options = HeadsOptions { resolution: 24, count: 6, seed: 3 };
+        let options = HeadsOptions { resolution: 24, count: 6, seed: 3, deviations: None };
         generate_heads(folder.path(), &options).unwrap();
         let read = |number| Picture::load(&folder.path().join(portrait_name(number))).unwrap();
         let bytes = |picture: &Picture| picture.bytes();
@@ -172,7 +217,7 @@ mod tests {
         for number in 0..6 {
             let picture = read(number);
             assert_eq!((picture.width, picture.height, picture.channels), (24, 24, 3));
-            assert_eq!(bytes(&picture), bytes(&portrait(24, 3, number as u64)));
+            assert_eq!(bytes(&picture), bytes(&portrait(&options, number as u64)));
             middles.push((picture.pixel(12, 13).to_vec(), picture.pixel(1, 1).to_vec()));
         }
         for (number, one) in middles.iter().enumerate() {
@@ -180,14 +225,47 @@ mod tests {
                 assert!(one.0 != other.0 && one.1 != other.1, "{one:?} {other:?}");
             }
         }
-        assert_ne!(bytes(&portrait(24, 4, 0)), bytes(&read(0)));
+        assert_ne!(bytes(&portrait(&HeadsOptions { seed: 4, ..options }, 0)), bytes(&read(0)));
+    }
+
+    /// A camera is where its label says: on the line from the head's middle at those angles, in the head's coordinates.
+    #[test]
+    fn labels_say_where_cameras_stand() {
+        let standard = HeadsOptions { count: 300, ..HeadsOptions::default() };
+        let spread = HeadsOptions { deviations: Some([0.15, 0.3]), ..standard };
+        for options in [standard, spread] {
+            for number in 0..options.count as u64 {
+                let stand = stand(&options, number);
+                let (eye, label) = (stand.pose().centre() / DISTANCE, stand.label());
+                let expected =
+                    [label.pitch.sin() * label.yaw.cos(), label.pitch.cos(), label.pitch.sin() * label.yaw.sin()];
+                // The world has z up and the face towards −y.
+                let found = [eye.x, eye.z, -eye.y];
+                assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{found:?} {expected:?}");
+            }
+        }
+        let deviation = |of: fn(&Stand) -> f64| {
+            let values: Vec<f64> = (0..300).map(|number| of(&stand(&spread, number))).collect();
+            (values.iter().map(|value| value * value).sum::<f64>() / 300.0).sqrt()
+        };
+        assert!((deviation(|stand| stand.above) - 0.15).abs() < 0.03);
+        assert!((deviation(|stand| stand.aside) - 0.3).abs() < 0.06);
+        assert_eq!(deviation(|stand| stand.aslant), 0.0);
+        let table = pose_table(&HeadsOptions { count: 2, ..spread });
+        let label = stand(&spread, 1).label();
+        assert_eq!(table.lines().nth(2), Some(format!("00001.png,{},{}", label.pitch, label.yaw).as_str()));
     }
 
     #[test]
     fn senseless_options_are_refused() {
         let folder = Path::new("never-written");
         let standard = HeadsOptions::default();
-        for options in [HeadsOptions { count: 0, ..standard }, HeadsOptions { resolution: 5000, ..standard }] {
+        for options in [
+            HeadsOptions { count: 0, ..standard },
+            HeadsOptions { resolution: 5000, ..standard },
+            HeadsOptions { deviations: Some([0.1, f64::NAN]), ..standard },
+            HeadsOptions { deviations: Some([-0.1, 0.1]), ..standard },
+        ] {
             assert!(generate_heads(folder, &options).is_err());
         }
     }

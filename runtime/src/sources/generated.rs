@@ -2,12 +2,14 @@
 
 use super::{SourceError, unknown_kind};
 use crate::{
-    data::DataError,
+    data::{DataError, POSE_TABLE},
+    files::write_atomically,
     options::Options,
     scene::{self, HeadOptions, HeadsOptions},
 };
 use std::{
     collections::BTreeMap,
+    io::Write,
     path::{Path, PathBuf},
 };
 use visage_compiler::system::Call;
@@ -48,13 +50,16 @@ pub fn head(name: &str, call: &Call, parent: &Path) -> Result<PathBuf, SourceErr
 pub fn heads(name: &str, call: &Call, parent: &Path) -> Result<PathBuf, SourceError> {
     let mut options = options_of(name, call, "GeneratedHeads")?;
     let standard = HeadsOptions::default();
+    let deviations = [options.number("pitch")?, options.number("yaw")?];
     let heads = HeadsOptions {
         resolution: options.count("resolution", 8)?.unwrap_or(standard.resolution),
         count: options.count("count", 1)?.unwrap_or(standard.count),
         seed: options.count("seed", 0)?.unwrap_or(standard.seed as usize) as u64,
+        deviations: (deviations != [None; 2]).then(|| deviations.map(Option::unwrap_or_default)),
     };
     options.finish()?;
-    let folder = parent.join(format!("heads-{}-{}-{}", heads.resolution, heads.count, heads.seed));
+    let stand = heads.deviations.map_or_else(String::new, |[pitch, yaw]| format!("-{pitch}-{yaw}"));
+    let folder = parent.join(format!("heads-{}-{}-{}{stand}", heads.resolution, heads.count, heads.seed));
     generate_heads(&folder, &heads)?;
     Ok(folder)
 }
@@ -75,7 +80,14 @@ pub fn generate_head(folder: &Path, options: &HeadOptions) -> Result<(), DataErr
 /// The folder cannot be written.
 pub fn generate_heads(folder: &Path, options: &HeadsOptions) -> Result<(), DataError> {
     let what = format!("portraits of {} heads", options.count);
-    once(folder, &scene::portrait_name(0), &what, |folder| scene::generate_heads(folder, options))
+    once(folder, &scene::portrait_name(0), &what, |folder| scene::generate_heads(folder, options))?;
+    // Folders of earlier versions have no table.
+    let table = folder.join(POSE_TABLE);
+    if table.is_file() {
+        return Ok(());
+    }
+    write_atomically(&table, |writer| writer.write_all(scene::pose_table(options).as_bytes()))
+        .map_err(DataError::io(&table))
 }
 
 /// Lets `write` fill a folder that gets its name when it is full; `mark` is a file that a full one has.

@@ -21,7 +21,7 @@ use visage_compiler::{
 };
 
 /// The fields that every batch of pictures has, besides its degradations.
-const OWN_FIELDS: [&str; 3] = ["picture", "index", "flipped"];
+const OWN_FIELDS: [&str; 4] = ["picture", "index", "flipped", "pose"];
 
 /// Widths of brush strokes unless given, in pixels.
 const STROKE_WIDTH: [f64; 2] = [30.0, 70.0];
@@ -97,6 +97,7 @@ fn picture_options(options: &mut Options) -> Result<PictureOptions, OptionError>
         crop: options.choice("crop", &crops)?.unwrap_or_default(),
         background: options.choice("background", &backgrounds)?.unwrap_or(Background::White),
         hold_out: options.count("hold_out", 0)?.unwrap_or(0),
+        poses: options.switch("poses")?.unwrap_or(false),
     })
 }
 
@@ -162,6 +163,8 @@ enum Kind {
     Degraded(String, Layout),
     Index,
     Flipped,
+    /// Pitch and yaw: distances of neighbours along pictures and along angles.
+    Pose([usize; 2]),
 }
 
 /// Where the values of pictures lie in an array: distances of neighbours along each axis.
@@ -188,6 +191,7 @@ impl PictureFeed {
             let side = self.batches.pictures.side();
             let wanted = match field {
                 "index" | "flipped" => "i32[image], whatever that axis is called".to_owned(),
+                "pose" => "f32[image, angle=2] in any order, whatever the first is called".to_owned(),
                 _ => format!("f32[image, channel=3, y={side}, x={side}] in any order, whatever the first is called"),
             };
             let message = format!("the input `{input}` is {ty}, and `{source}.{field}` is {wanted}: {about}");
@@ -201,6 +205,21 @@ impl PictureFeed {
                     return wrong("it takes one axis of whole numbers");
                 };
                 (if field == "index" { Kind::Index } else { Kind::Flipped }, count)
+            }
+            "pose" if !self.batches.pictures.options().poses => {
+                return wrong("there are poses where the source says `poses: true`");
+            }
+            "pose" => {
+                let axes: Vec<_> = ty.shape.iter().zip(ty.shape.strides()).collect();
+                let place = axes.iter().position(|((axis, size), _)| axis.name() == "angle" && *size == 2);
+                match (axes.as_slice(), place, ty.dtype) {
+                    ([first, second], Some(place), DType::F32) => {
+                        let [(_, angle), ((_, count), image)] =
+                            if place == 0 { [*first, *second] } else { [*second, *first] };
+                        (Kind::Pose([image, angle]), count)
+                    }
+                    _ => return wrong("it takes pictures along one axis, pitch and yaw along `angle`"),
+                }
             }
             _ if field == OWN_FIELDS[0] || degraded => {
                 if ty.dtype != DType::F32 {
@@ -248,6 +267,11 @@ impl PictureFeed {
                     }
                     Kind::Index => buffer.as_i32_mut()[place] = sample.index as i32,
                     Kind::Flipped => buffer.as_i32_mut()[place] = i32::from(sample.flipped),
+                    Kind::Pose([image, angle]) => {
+                        for (number, value) in sample.pose.iter().flat_map(|pose| [pose.pitch, pose.yaw]).enumerate() {
+                            buffer.as_f32_mut()[place * image + number * angle] = value as f32;
+                        }
+                    }
                 }
             }
         }
@@ -258,7 +282,7 @@ impl PictureFeed {
 impl Field {
     fn empty(&self) -> Buffer {
         let dtype = match self.kind {
-            Kind::Picture(_) | Kind::Degraded(..) => DType::F32,
+            Kind::Picture(_) | Kind::Degraded(..) | Kind::Pose(_) => DType::F32,
             Kind::Index | Kind::Flipped => DType::I32,
         };
         Buffer::zeros(Type::new(dtype, self.shape.clone()))

@@ -242,3 +242,45 @@ fn heads_are_generated_once_where_there_is_no_folder() {
     let error = Sources::open(&system(other), &BTreeMap::new(), parent.path(), 0).unwrap_err().to_string();
     assert!(error.contains("did you mean `GeneratedHeads`?"), "{error}");
 }
+
+/// Five pictures of which four have labels: the feed gives each its own, mirrored with it, whatever the order of axes.
+#[test]
+fn poses_belong_to_their_pictures() {
+    let folder = folder();
+    let rows =
+        (0..4).map(|number| format!("{number}.png,{},{}\n", 1.5 + 0.01 * number as f64, 1.2 + 0.1 * number as f64));
+    let table: String = std::iter::once("file,pitch,yaw\n".to_owned()).chain(rows).collect();
+    std::fs::write(folder.path().join("poses.csv"), table).unwrap();
+    let system = system("Pictures(size: 6, flip: true, poses: true)");
+    let sources = open(&system, folder.path()).unwrap();
+    let pictures = &sources.pictures(None).unwrap().batches.pictures;
+    assert_eq!(pictures.count(), 4);
+    let error = pictures.unreadable[0].to_string();
+    assert!(pictures.unreadable.len() == 1 && error.contains("4.png: no pose: it is not in"), "{error}");
+
+    let fed = |axes: &[(&str, usize)]| {
+        let mut step = system.training.steps["fit"].clone();
+        step.batch = ["pose", "index", "flipped"].map(|field| (field.to_owned(), format!("faces.{field}"))).into();
+        let whole = ty(DType::I32, &[("image", 8)]);
+        let types = [("pose", ty(DType::F32, axes)), ("index", whole.clone()), ("flipped", whole)];
+        sources.feed(&step, &types.map(|(name, ty)| (name.to_owned(), ty)).into())
+    };
+    let (batch, turned) =
+        (fed(&[("image", 8), ("angle", 2)]).unwrap().batch(2), fed(&[("angle", 2), ("sample", 8)]).unwrap().batch(2));
+    let mut flips = 0;
+    for place in 0..8 {
+        let (index, flipped) = (batch["index"].as_i32()[place], batch["flipped"].as_i32()[place] == 1);
+        let yaw = 1.2 + 0.1 * index as f32;
+        let expected = [1.5 + 0.01 * index as f32, if flipped { std::f32::consts::PI - yaw } else { yaw }];
+        let found = [0, 1].map(|angle| batch["pose"].as_f32()[2 * place + angle]);
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {expected:?}");
+        assert_eq!(found, [0, 1].map(|angle| turned["pose"].as_f32()[8 * angle + place]));
+        flips += usize::from(flipped);
+    }
+    assert!((1..8).contains(&flips), "{flips}");
+
+    let message = fed(&[("image", 8), ("angle", 3)]).unwrap_err().to_string();
+    assert!(message.contains("pitch and yaw along `angle`"), "{message}");
+    let message = feed(&[("pose", ty(DType::F32, &[("image", 4), ("angle", 2)]))]).unwrap_err().to_string();
+    assert!(message.contains("there are poses where the source says `poses: true`"), "{message}");
+}

@@ -302,7 +302,7 @@ struct Folder {
 impl Folder {
     /// The pictures in a folder, read as the real ones are.
     fn open(folder: &Path, options: &PictureOptions, count: usize) -> Result<Folder, TaskError> {
-        let pictures = Pictures::load(folder, &PictureOptions { hold_out: 0, ..options.clone() })?;
+        let pictures = Pictures::load(folder, &PictureOptions { hold_out: 0, poses: false, ..*options })?;
         for error in &pictures.unreadable {
             tracing::warn!("left out: {error}");
         }

@@ -15,7 +15,7 @@ use crate::{
 };
 use std::{path::PathBuf, time::Instant};
 
-/// See a batch of pictures: each picture, and below it what each degradation makes of it.
+/// See a batch of pictures: each picture, with its pitch and yaw where it has them, and below it what each degradation makes of it.
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -86,5 +86,8 @@ fn cell(batches: &PictureBatches, sample: &Sample, field: &str) -> (Picture, Str
     }
     let stem = batches.pictures.path(sample.index).file_stem().unwrap_or_default().to_string_lossy();
     let flipped = if sample.flipped { " flipped" } else { "" };
-    (sample.picture.clone(), format!("{} {stem}{flipped}", sample.index))
+    let pose = sample.pose.map_or_else(String::new, |pose| format!(" {:.2} {:.2}", pose.pitch, pose.yaw));
+    // With poses there is room for a number, not for a name.
+    let stem = if pose.is_empty() { format!(" {stem}") } else { String::new() };
+    (sample.picture.clone(), format!("{}{stem}{pose}{flipped}", sample.index))
 }

@@ -11,7 +11,7 @@ use crate::data::degradation::Degradation;
 use crate::media::{Background, turned_jpeg};
 
 const OPTIONS: PictureOptions =
-    PictureOptions { side: 2, crop: Crop::Centre, background: Background::White, hold_out: 0 };
+    PictureOptions { side: 2, crop: Crop::Centre, background: Background::White, hold_out: 0, poses: false };
 
 /// A square of one colour.
 fn plain(path: &Path, side: usize, colour: &[f32]) {

@@ -1,5 +1,6 @@
 //! Plans: snapshots of small ones, what NeRF's kernels are, and that every plan holds together.
 
+use indexmap::IndexMap;
 use std::path::Path;
 use visage_compiler::{
     autodiff::gradients,
@@ -408,13 +409,14 @@ fn defects_are_found() {
 #[test]
 fn an_optimiser_joins_the_gradient_and_writes_over_its_state() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graphs/codeformer/codeformer.ron");
-    let sizes = [("side", "32"), ("image", "1"), ("perceptual", "false"), ("adversity", "0")];
+    let sizes = [("side", "32"), ("image", "1"), ("critic_layers", "2"), ("perceptual", "false"), ("adversity", "0")];
     let small = Overrides { preset: Some("small".to_owned()), ..Overrides::none() };
     let overrides = sizes.iter().fold(small, |overrides, (name, value)| overrides.set(name, value));
     let system = Spec::load(path).unwrap().system(&overrides).unwrap();
     let declared = &system.training.steps["autoencoder"];
     let step = step_program(&system.losses[&declared.loss], declared, &system.parameters).unwrap();
-    let updates = step.updates.iter().map(|(state, output)| (output.clone(), state.clone())).collect();
+    let updates: IndexMap<String, String> =
+        step.updates.iter().map(|(state, output)| (output.clone(), state.clone())).collect();
     let planned = |without: &[Decision]| {
         let options = PlanOptions { without: without.iter().copied().collect(), ..PlanOptions::default() };
         let plan = plan_updating(&simplified(&step.program).graph, &step.program.outputs, &updates, &options).unwrap();
@@ -432,7 +434,8 @@ fn an_optimiser_joins_the_gradient_and_writes_over_its_state() {
         matches!(plan.buffers[plan.outputs[output].buffer.0 as usize].place, Place::State(_))
     };
     let beside: Vec<&String> = updates.keys().filter(|output| !in_state(&plan, output)).collect();
-    assert!(beside.is_empty(), "{beside:?}");
+    // But weights that are themselves rows of the kernel that updates them, and multiplied by it afterwards.
+    assert!(beside.len() * 10 < updates.len(), "{beside:?}");
     let apart = planned(&[Decision::Replace]);
     assert!(updates.keys().all(|output| !in_state(&apart, output)));
     assert!(apart.arena_bytes > plan.arena_bytes * 2, "{} and {} bytes", apart.arena_bytes, plan.arena_bytes);
@@ -443,10 +446,18 @@ fn an_optimiser_joins_the_gradient_and_writes_over_its_state() {
         panic!("{weight} is not updated by a kernel")
     };
     assert!(kernel.stages.iter().any(|stage| matches!(stage, Stage::Contract { .. })), "{plan}");
-    // Written before the last step that reads it.
+    // Without unions of kernels it is one of its own.
+    let apart = planned(&[Decision::Merge]);
+    let new = apart.outputs[&format!("new.{weight}")].buffer;
+    let writes = |step: &&Step| step.touched().1.contains(&new);
+    let Some(Step::Kernel(kernel)) = apart.steps.iter().find(writes) else {
+        panic!("{weight} is not updated by a kernel")
+    };
+    assert!(!kernel.stages.iter().any(|stage| matches!(stage, Stage::Contract { .. })), "{apart}");
+    // The old value of such weights is read after the new one is there.
     let mut spoiled = plan.clone();
-    let at = spoiled.steps.iter().position(|step| step.touched().1.contains(&new)).unwrap();
-    let moved = spoiled.steps.remove(at);
-    spoiled.steps.insert(0, moved);
-    assert!(spoiled.verify().is_err());
+    let output = beside[0];
+    spoiled.buffers[plan.outputs[output].buffer.0 as usize].place = Place::State(updates[output].clone());
+    let defect = spoiled.verify().expect_err("the plan is spoiled");
+    assert!(matches!(defect, Defect::Replaced { .. }), "{defect}");
 }

@@ -92,7 +92,8 @@ fn random_graphs_update_their_parameters() {
     let mut updated = 0;
     for seed in 0..150 {
         let elements = if seed % 3 == 0 { 96 } else { 3000 };
-        let sizes = Options { operations: 4 + seed as usize % 20, elements, ..Options::default() };
+        let operations = 4 + seed as usize % 20;
+        let sizes = Options { operations, dtype: DType::F32, elements, ..Options::default() };
         let (mut graph, feeds) = graph(seed, &sizes);
         let updates = optimise(&mut graph);
         updated += updates.len();
@@ -119,7 +120,7 @@ fn random_graphs_update_their_parameters() {
 /// The training step of an autoencoder of convolutions, down to few pixels and many channels.
 #[test]
 fn an_autoencoder_is_trained_in_place() {
-    let sizes = [("side", "32"), ("image", "1"), ("perceptual", "false"), ("adversity", "0"), ("stage", "1")];
+    let sizes = [("side", "32"), ("image", "1"), ("critic_layers", "2"), ("perceptual", "false"), ("adversity", "0")];
     let small = Overrides { preset: Some("small".to_owned()), ..Overrides::none() };
     let overrides = sizes.iter().fold(small, |overrides, (name, value)| overrides.set(name, value));
     let system = shipped("codeformer", &overrides);

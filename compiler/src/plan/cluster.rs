@@ -111,16 +111,17 @@ pub(super) fn cluster(graph: &Graph, replaced: &FxHashMap<NodeId, NodeId>, optio
         ancestry: Ancestry::of(graph),
         waiting: FxHashSet::default(),
     };
+    let merges = options.fusion == Fusion::Full && !options.without.has(Decision::Merge);
     let roots: Vec<_> = graph.outputs().map(|(_, node)| node).collect();
     for node in graph.reachable(&roots) {
         if is_computed(graph, node) {
-            match options.fusion == Fusion::Full && builder.waits(node) {
+            match merges && builder.waits(node) {
                 true => _ = builder.waiting.insert(node),
                 false => builder.place(node, options.fusion),
             }
         }
     }
-    if options.fusion == Fusion::Full && !options.without.has(Decision::Merge) {
+    if merges {
         builder.merge();
     }
     let before = builder.come_last(replaced);

@@ -46,6 +46,7 @@ pub(super) fn replace(
             olds.insert(name.clone(), id);
         }
     }
+    // Whatever shows the old value after the last step needs it.
     let uses = |id: BufferId| outputs.values().filter(|output| output.buffer == id).count();
     let mut taken: FxHashSet<&str> = FxHashSet::default();
     for (name, output) in outputs {
@@ -56,6 +57,7 @@ pub(super) fn replace(
         if alike
             && matches!(of(new).place, Place::Arena(_))
             && uses(new) == 1
+            && uses(old) == 0
             && may_replace((old, new), steps, segments, buffers)
             && taken.insert(state)
         {

@@ -125,11 +125,12 @@ impl Plan {
             Place::State(name) => Some(name),
             _ => None,
         };
+        let shown: FxHashSet<BufferId> = self.outputs.values().map(|output| output.buffer).collect();
         for (id, name) in written.iter().filter_map(|id| Some((*id, state(id)?))) {
             let again = |other: BufferId| {
                 other != id
                     && state(&other) == Some(name)
-                    && !may_replace((other, id), &self.steps, &self.segments, &self.buffers)
+                    && (shown.contains(&other) || !may_replace((other, id), &self.steps, &self.segments, &self.buffers))
             };
             if (0..self.buffers.len() as u32).map(BufferId).any(again) {
                 return Err(Defect::Replaced { buffer: id.0, state: name.clone() });

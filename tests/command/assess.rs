@@ -202,7 +202,8 @@ fn training_reports_figures() {
 #[test]
 fn alarms_are_raised_and_kept() {
     let folder = tempfile::tempdir().unwrap();
-    let base = ["train", &spec(), "--no-reports", "--seed", "2", "--checkpoint-every", "5", "--rounds", "60", "--out"];
+    let base =
+        ["train", &spec(), "--no-reports", "--seed", "2", "--checkpoint-every", "1000", "--rounds", "60", "--out"];
     let (code, told, warned) = visage(folder.path(), &[&base[..], &["on"]].concat());
     assert_eq!(code, 0, "{told}{warned}");
     assert_eq!(warned.matches("collapse: `fit.spread`").count(), 1, "{warned}");

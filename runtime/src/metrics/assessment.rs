@@ -141,9 +141,16 @@ impl Reference {
     }
 }
 
-/// References that are there already, each with the key of what it was made from.
+/// References that are there already, by name.
 #[derive(Clone, Debug, Default)]
-pub struct References(Arc<Mutex<BTreeMap<String, (blake3::Hash, Arc<Reference>)>>>);
+pub struct References(Arc<Mutex<BTreeMap<String, Kept>>>);
+
+/// A reference, with the key of what it was made from.
+#[derive(Debug)]
+struct Kept {
+    key: blake3::Hash,
+    reference: Arc<Reference>,
+}
 
 impl References {
     /// The reference called `name` if it was made from what has this key; or else the one that `make` makes.
@@ -157,11 +164,11 @@ impl References {
         make: impl FnOnce() -> Result<Reference, E>,
     ) -> Result<Arc<Reference>, E> {
         let kept = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, reference)) = kept().get(name).filter(|(known, _)| *known == key) {
-            return Ok(reference.clone());
+        if let Some(kept) = kept().get(name).filter(|kept| kept.key == key) {
+            return Ok(kept.reference.clone());
         }
         let reference = Arc::new(make()?);
-        kept().insert(name.to_owned(), (key, reference.clone()));
+        kept().insert(name.to_owned(), Kept { key, reference: reference.clone() });
         Ok(reference)
     }
 }

@@ -21,7 +21,7 @@
 use super::{
     Companions, Context, Results, TaskError,
     face_program::rounded,
-    features::{FeatureProgram, first_axis_named},
+    features::{FeatureProgram, UNNAMED, first_axis_named},
     go_on,
 };
 use crate::{
@@ -333,8 +333,7 @@ impl Generator {
         let mut overrides = context.overrides.clone();
         if let Some(batch) = batch {
             let images = first_axis_named(context, &shape(&as_written.outputs)?);
-            let problem = "the number of its pictures has no name in `sizes`, so `batch` cannot change it";
-            overrides = overrides.set(&images.ok_or_else(|| unsuitable(problem.into()))?, batch);
+            overrides = overrides.set(&images.ok_or_else(|| unsuitable(UNNAMED.into()))?, batch);
         }
         let program = context.spec.program(ProgramKind::Task, name, &overrides, &nothing)?;
         if let Some((input, declared)) = program.inputs.iter().find(|(_, input)| !input.optional) {

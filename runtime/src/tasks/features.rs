@@ -16,6 +16,9 @@ use visage_compiler::{
     random::RandomKey,
 };
 
+/// Why a program cannot be given batches of another size.
+pub(super) const UNNAMED: &str = "the number of its pictures has no name in `sizes`, so `batch` cannot change it";
+
 /// The size in `sizes` that decides the first axis of a shape: the one with the axis's name.
 pub(super) fn first_axis_named(context: &Context<'_>, shape: &Shape) -> Option<String> {
     let (axis, _) = shape.iter().next()?;
@@ -63,8 +66,7 @@ impl FeatureProgram {
         let mut overrides = context.overrides.clone();
         if let Some(batch) = batch {
             let images = declared.size_names.first().filter(|name| context.system.sizes.contains_key(*name));
-            let problem = format!("the number of its pictures has no name in `sizes`, so `batch` cannot change it");
-            overrides = overrides.set(images.ok_or_else(|| unsuitable(problem))?, batch);
+            overrides = overrides.set(images.ok_or_else(|| unsuitable(UNNAMED.into()))?, batch);
         }
         let program = context.spec.program(ProgramKind::Task, name, &overrides, &given)?;
         let ty = &program.inputs[input].ty;

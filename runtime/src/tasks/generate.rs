@@ -6,7 +6,7 @@
 //!
 //! | option | meaning |
 //! |---|---|
-//! | `codes`, `latent`, `mean`, `psi` | how seeds become codes, as [`codes`](super::codes) says |
+//! | `codes`, `latent`, `mean`, `psi` | how seeds become codes, as [`codes`] says |
 //! | `seeds` | a list, or a text such as `"0-19,33"`; `"0-3"` unless given |
 //! | `show` | `"grid"`, `"orbit"`, `"interpolation"` or `"folder"`; `"grid"` unless given |
 //! | `yaws` | of a grid, radians to the side of the front; −0.5, −0.25, 0, 0.25 and 0.5 unless given |

@@ -7,7 +7,7 @@
 //! | `level` | the density of the surface; 10 unless given |
 //! | `density`, `colour` | the program's outputs; `"sigma"` and `"rgb"` unless given. Without colour the mesh has none |
 //! | `file` | `"mesh.ply"` unless given; `.obj` works as well. Where `--out` is such a file, it is that one |
-//! | `codes`, `latent`, `mean`, `psi` | for the field of a generator, how seeds become codes, as [`codes`](super::codes) says |
+//! | `codes`, `latent`, `mean`, `psi` | for the field of a generator, how seeds become codes, as [`codes`] says |
 //! | `seeds` | for the field of a generator, a list, or a text such as `"0-19,33"`; 0 unless given |
 //!
 //! The field of a generator has inputs with the names of codes, without an axis of images or with one of one image. There is

@@ -5,9 +5,11 @@
     python benches/peers.py MEASURE --list
 
 MEASURE is a folder with `bench.py WORKLOAD BACKEND THREADS`, which prints one JSON line with `median_s` and `rss_peak_mib`; it
-serves NeRF (`nerf_infer`: 1024 rays, 64 + 128 samples; `nerf_train`: forward, backward, Adam) with `eager`, `compile`, `ort` and
-`jax`, whose exported networks it wants to be there, and `ort` and `jax` for attention and normalisation. Everything else, and
-`hand`, a NeRF and a SIREN trunk written by somebody who knows the machine, is in `peers_work.py`.
+serves NeRF (`nerf_infer`: 1024 rays, 64 + 128 samples; `nerf_train`: forward, backward, Adam), pi-GAN (`pigan_infer`: a
+picture of 64 x 64, 24 + 24 samples; `pigan_train`: two pictures of 32 x 32, a step of the discriminator with R1 and one of the
+generator) and GRAM (`gram_infer`: a picture of 64 x 64) with `eager`, `compile`, `ort` and `jax`, whose exported networks it
+wants to be there, and `ort` and `jax` for attention and normalisation. Everything else, and `hand`, a NeRF and a SIREN trunk
+written by somebody who knows the machine, is in `peers_work.py`.
 
 Every measurement is a process of its own, and a round is one of each. With a library to be preloaded, PyTorch is measured with
 and without it: on AMD, its MKL uses AVX-512 only if it is told that the processor is Intel's.
@@ -41,12 +43,17 @@ class Work:
 
     name: str
     spec: str
-    program: str
+    program: str  # or several, with commas, one after the other
     peer: str  # in peers_work.py
     own: tuple = ()  # backends of peers_work.py
     measure: str = ""  # in MEASURE
     measured: tuple = ()  # backends of MEASURE
     preset: str = ""
+    settings: tuple = ()  # sizes and constants that are not the spec's
+
+    def options(self):
+        preset = ["--preset", self.preset] if self.preset else []
+        return preset + [part for setting in self.settings for part in ("--set", setting)]
 
 
 def all_work():
@@ -55,6 +62,18 @@ def all_work():
     work = [
         Work("nerf_infer", "graphs/nerf", "rays", "nerf_infer", ("hand",), "nerf_infer", ("eager", "compile", "ort", "jax")),
         Work("nerf_train", "graphs/nerf", "fit", "", (), "nerf_train", ("eager", "compile", "jax")),
+        Work(
+            "pigan_infer", "graphs/pigan", "random", "", (), "pigan_infer", ("eager", "compile", "ort", "jax"),
+            settings=("image=1", "side=64", "samples=24"),
+        ),
+        Work(
+            "pigan_train", "graphs/pigan", "discriminator,generator", "", (), "pigan_train", ("eager", "compile", "jax"),
+            settings=("image=2", "side=32", "samples=24", "splits=1"),
+        ),
+        Work(
+            "gram_infer", "graphs/gram", "random", "", (), "gram_infer", ("eager", "compile", "ort"),
+            settings=("image=1", "side=64"),
+        ),
         Work("siren_trunk", spec("siren"), "trunk", "siren_trunk", ("eager", "compile", "hand")),
         Work("siren_fit", spec("siren"), "fit", "siren_fit", ("eager", "compile")),
     ]
@@ -88,8 +107,7 @@ def last_line(text):
 
 def sizes(arguments, work):
     """The sizes of a spec, as visage reads them."""
-    command = [arguments.visage, "check", work.spec, "--json"]
-    command += ["--preset", work.preset] if work.preset else []
+    command = [arguments.visage, "check", work.spec, "--json", *work.options()]
     return json.loads(run(command, cwd=ROOT))["sizes"]
 
 
@@ -109,9 +127,16 @@ def peer(arguments, work, backend, preload):
 
 
 def ours(arguments, work):
-    """Seconds, MiB and floating-point operations of visage."""
-    command = [arguments.visage, "bench", work.spec, work.program, "--fused", "--json"]
-    command += ["--threads", arguments.threads, "--preset", work.preset] if work.preset else ["--threads", arguments.threads]
+    """Seconds, MiB and floating-point operations of visage; of several programs the sum, and the most memory."""
+    found = [program(arguments, work, name) for name in work.program.split(",")]
+    seconds, memory, flops = zip(*found)
+    return sum(seconds), max(memory), sum(flops)
+
+
+def program(arguments, work, name):
+    """Seconds, MiB and floating-point operations of a program of visage."""
+    command = [arguments.visage, "bench", work.spec, name, "--fused", "--json", "--threads", arguments.threads]
+    command += work.options()
     # As long as the peers run, three times at least.
     result = json.loads(run([*command, "--repeat", 3], cwd=ROOT))
     fastest = result["variants"][0]["fastest_seconds"]

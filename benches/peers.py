@@ -67,7 +67,7 @@ def all_work():
             settings=("image=1", "side=64", "samples=24"),
         ),
         Work(
-            "pigan_train", "graphs/pigan", "discriminator,generator", "", (), "pigan_train", ("eager", "compile", "jax"),
+            "pigan_train", "graphs/pigan", "step:discriminator,step:generator", "", (), "pigan_train", ("eager", "compile", "jax"),
             settings=("image=2", "side=32", "samples=24", "splits=1"),
         ),
         Work(

@@ -112,8 +112,12 @@ fn specs() -> Vec<PathBuf> {
 fn programs(spec: &Path, more: &[&str]) -> Vec<String> {
     let about = visage(&[&["check", spec.to_str().unwrap(), "--json"], more].concat());
     let about: Value = serde_json::from_str(&about).unwrap();
-    let parts = [&about["tasks"], &about["losses"], &about["training"]["steps"]];
-    parts.iter().filter_map(|part| part.as_object()).flat_map(|part| part.keys().cloned()).collect()
+    let parts = [("task", &about["tasks"]), ("loss", &about["losses"]), ("step", &about["training"]["steps"])];
+    let named = |(kind, part): (&str, &Value)| {
+        let names = part.as_object().into_iter().flat_map(|part| part.keys());
+        names.map(|name| format!("{kind}:{name}")).collect::<Vec<_>>()
+    };
+    parts.into_iter().flat_map(named).collect()
 }
 
 fn every_program(family: &str) {

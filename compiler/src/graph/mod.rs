@@ -121,6 +121,24 @@ impl Graph {
         self.add(Op::Map(op), operands)
     }
 
+    /// Adds another node that does with these operands, of the same types, what a node does with its own.
+    pub(crate) fn add_like(&mut self, node: NodeId, operands: &[NodeId]) -> NodeId {
+        let copy = self.nodes.add_node(self.nodes[node].clone());
+        for (position, operand) in operands.iter().enumerate() {
+            self.nodes.add_edge(*operand, copy, position as u32);
+        }
+        copy
+    }
+
+    /// Has a node read another value of the same type.
+    pub(crate) fn set_operand(&mut self, node: NodeId, position: usize, operand: NodeId) {
+        let old = self.nodes.edges_directed(node, Direction::Incoming).find(|edge| *edge.weight() == position as u32);
+        if let Some(old) = old.map(|edge| edge.id()) {
+            self.nodes.remove_edge(old);
+        }
+        self.nodes.add_edge(operand, node, position as u32);
+    }
+
     /// Names a node after what the spec calls it.
     pub fn set_label(&mut self, node: NodeId, label: impl Into<Arc<str>>) {
         self.nodes[node].label = Some(label.into());

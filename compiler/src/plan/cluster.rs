@@ -64,6 +64,8 @@ struct Builder<'g> {
     rows_at: FxHashMap<NodeId, Vec<Axis>>,
     accumulating: FxHashSet<NodeId>,
     ancestry: Ancestry,
+    /// What must have run before a node, besides its operands.
+    after: &'g FxHashMap<NodeId, Vec<NodeId>>,
     /// Maps of stored values that wait for the one that reads them.
     waiting: FxHashSet<NodeId>,
 }
@@ -93,9 +95,14 @@ impl Ancestry {
     }
 }
 
-/// Clusters a graph. Where `replaced` says which stored value the new one of a node takes the place of, those who read the
-/// old one come first, as far as they do not need the new one.
-pub(super) fn cluster(graph: &Graph, replaced: &FxHashMap<NodeId, NodeId>, options: &PlanOptions) -> Clusters {
+/// Clusters a graph. A node runs when those that it comes `after` have run. Where `replaced` says which stored value the new
+/// one of a node takes the place of, those who read the old one come first, as far as they do not need the new one.
+pub(super) fn cluster(
+    graph: &Graph,
+    after: &FxHashMap<NodeId, Vec<NodeId>>,
+    replaced: &FxHashMap<NodeId, NodeId>,
+    options: &PlanOptions,
+) -> Clusters {
     let axes = AxisOrder::of(graph);
     let demands = Demands::of(graph, &axes);
     let mut builder = Builder {
@@ -109,11 +116,12 @@ pub(super) fn cluster(graph: &Graph, replaced: &FxHashMap<NodeId, NodeId>, optio
         rows_at: FxHashMap::default(),
         accumulating: FxHashSet::default(),
         ancestry: Ancestry::of(graph),
+        after,
         waiting: FxHashSet::default(),
     };
     let merges = options.fusion == Fusion::Full && !options.without.has(Decision::Merge);
     let roots: Vec<_> = graph.outputs().map(|(_, node)| node).collect();
-    for node in graph.reachable(&roots) {
+    for node in ordered(graph, after, &roots) {
         if is_computed(graph, node) {
             match merges && builder.waits(node) {
                 true => _ = builder.waiting.insert(node),
@@ -126,6 +134,31 @@ pub(super) fn cluster(graph: &Graph, replaced: &FxHashMap<NodeId, NodeId>, optio
     }
     let before = builder.come_last(replaced);
     builder.finish(&before)
+}
+
+/// What the roots depend on: operands, and whatever a node comes after, before the node.
+fn ordered(graph: &Graph, after: &FxHashMap<NodeId, Vec<NodeId>>, roots: &[NodeId]) -> Vec<NodeId> {
+    let reachable = graph.reachable(roots);
+    if after.is_empty() {
+        return reachable;
+    }
+    let mut ordered = Vec::with_capacity(reachable.len());
+    let mut done: FxHashSet<NodeId> = FxHashSet::default();
+    for root in reachable {
+        let mut stack = vec![root];
+        while let Some(node) = stack.last().copied() {
+            let before = graph.operands(node).into_iter().chain(after.get(&node).into_iter().flatten().copied());
+            let waiting: Vec<NodeId> = before.filter(|node| !done.contains(node)).collect();
+            if waiting.is_empty() {
+                stack.pop();
+                if done.insert(node) {
+                    ordered.push(node);
+                }
+            }
+            stack.extend(waiting);
+        }
+    }
+    ordered
 }
 
 impl Builder<'_> {
@@ -320,14 +353,14 @@ impl Builder<'_> {
         self.operand_clusters(node).into_iter().any(|other| other != cluster && self.depends(other, cluster))
     }
 
-    /// Whether `cluster` would come to read another one, over other rows, that a value of `cluster` is still waiting
+    /// Whether `cluster` would come to wait for another one, over other rows, that a value of `cluster` is still waiting
     /// for: somebody needs that value together with what the other one computes, and could then not join it.
     fn separates(&self, node: NodeId, cluster: usize) -> bool {
         let rows = &self.clusters[cluster].rows;
         let others: Vec<usize> = self
             .operand_clusters(node)
             .into_iter()
-            .filter(|other| *other != cluster && self.clusters[*other].rows != *rows)
+            .filter(|other| self.clusters[*other].rows != *rows && !self.depends(cluster, *other))
             .collect();
         let waits_for = |reader: NodeId| {
             let reads = |other: &usize| self.clusters[*other].members.iter().any(|m| self.ancestry.has(reader, *m));
@@ -349,9 +382,11 @@ impl Builder<'_> {
         self.graph.users(value).into_iter().flat_map(through).collect()
     }
 
+    /// The clusters that a node waits for.
     fn operand_clusters(&self, node: NodeId) -> Vec<usize> {
         let bases = self.graph.operands(node).into_iter().map(|operand| path(self.graph, operand).base);
-        bases.filter_map(|base| self.of.get(&base).copied()).collect()
+        let after = self.after.get(&node).into_iter().flatten().copied();
+        bases.chain(after).filter_map(|base| self.of.get(&base).copied()).collect()
     }
 
     fn depends(&self, from: usize, on: usize) -> bool {

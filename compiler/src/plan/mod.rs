@@ -30,6 +30,7 @@ mod cluster;
 mod display;
 mod memory;
 mod picture;
+mod rematerialise;
 mod replace;
 mod rows;
 mod segment;
@@ -47,7 +48,7 @@ pub use verify::Defect;
 
 use crate::{
     axis::{Axis, Shape},
-    graph::{Combine, DType, Distribution, Graph, ScalarOp},
+    graph::{Combine, DType, Distribution, Graph, NodeId, ScalarOp},
 };
 use indexmap::IndexMap;
 use rustc_hash::FxHashMap;
@@ -158,14 +159,22 @@ pub enum Decision {
     Stream,
     /// Stretches of a program run part by part, so that their values take the memory of a part.
     Segments,
+    /// Activations that a backward pass would wait with are computed again, if that saves much memory.
+    Rematerialise,
     /// New values of the state are written over the old ones.
     Replace,
 }
 
 impl Decision {
     /// All of them.
-    pub const ALL: [Decision; 5] =
-        [Decision::Merge, Decision::Recompute, Decision::Stream, Decision::Segments, Decision::Replace];
+    pub const ALL: [Decision; 6] = [
+        Decision::Merge,
+        Decision::Recompute,
+        Decision::Stream,
+        Decision::Segments,
+        Decision::Rematerialise,
+        Decision::Replace,
+    ];
 
     /// What it is called on the command line.
     pub fn name(self) -> &'static str {
@@ -174,6 +183,7 @@ impl Decision {
             Decision::Recompute => "recompute",
             Decision::Stream => "stream",
             Decision::Segments => "segments",
+            Decision::Rematerialise => "rematerialise",
             Decision::Replace => "replace",
         }
     }
@@ -185,6 +195,9 @@ impl Decision {
             Decision::Recompute => "Cheap maps are computed again by those that read them",
             Decision::Stream => "Values too large for the caches are written past them",
             Decision::Segments => "Kernels run for a part of their rows at a time, which saves memory",
+            Decision::Rematerialise => {
+                "Activations are computed again for the backward pass, where that saves much memory"
+            }
             Decision::Replace => "New values of the state are written over the old ones, which saves memory",
         }
     }
@@ -680,12 +693,27 @@ pub fn plan_updating(
             return Err(PlanError::ElementType { node: id.index(), op, dtype });
         }
     }
-    let replaced = match options.without.has(Decision::Replace) {
-        true => FxHashMap::default(),
-        false => replace::replaced(graph, updates),
+    let build = |graph: &Graph, after: &FxHashMap<NodeId, Vec<NodeId>>| {
+        let replaced = match options.without.has(Decision::Replace) {
+            true => FxHashMap::default(),
+            false => replace::replaced(graph, updates),
+        };
+        let clusters = cluster::cluster(graph, after, &replaced, options);
+        let plan = stages::build(graph, &clusters, orders, updates, options);
+        debug_assert_eq!(plan.verify(), Ok(()));
+        (plan, clusters)
     };
-    let clusters = cluster::cluster(graph, &replaced, options);
-    let plan = stages::build(graph, &clusters, orders, updates, options);
-    debug_assert_eq!(plan.verify(), Ok(()));
+    let (plan, clusters) = build(graph, &FxHashMap::default());
+    if plan.arena_bytes > rematerialise::threshold(options)
+        && options.fusion == Fusion::Full
+        && !options.without.has(Decision::Rematerialise)
+        && let Some(again) = rematerialise::rematerialised(graph, &clusters, options)
+    {
+        // Work is worth half of the memory, not less.
+        let (lean, _) = build(&again.graph, &again.after);
+        if lean.arena_bytes * 2 <= plan.arena_bytes {
+            return Ok(lean);
+        }
+    }
     Ok(plan)
 }

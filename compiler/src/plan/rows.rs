@@ -154,9 +154,9 @@ pub(super) enum Contraction {
     General,
 }
 
-/// Orders axes as the inputs list them and then as the graph first names them, so that all parts of a
-/// plan agree.
-pub(super) struct AxisOrder(FxHashMap<Axis, usize>);
+/// Orders axes as the inputs list them, then as random draws do, and then as the graph first names them, so that all parts
+/// of a plan agree. An axis that is another name of one in the list comes right behind that one.
+pub(super) struct AxisOrder(FxHashMap<Axis, (usize, usize)>);
 
 impl AxisOrder {
     /// No order: axes stay as they come.
@@ -165,13 +165,30 @@ impl AxisOrder {
     }
 
     pub fn of(graph: &Graph) -> AxisOrder {
-        let mut order = FxHashMap::default();
-        let (inputs, others): (Vec<NodeId>, Vec<NodeId>) =
-            graph.topological().into_iter().partition(|node| matches!(graph.op(*node), Op::Input(_)));
-        for node in inputs.into_iter().chain(others) {
-            for axis in graph.shape(node).axes() {
-                let next = order.len();
-                order.entry(axis).or_insert(next);
+        let nodes = graph.topological();
+        let renames = |node: &NodeId| match graph.op(*node) {
+            Op::Rename(pairs) => pairs.clone(),
+            _ => Vec::new(),
+        };
+        let mut renamed: FxHashMap<Axis, Axis> = FxHashMap::default();
+        for (from, to) in nodes.iter().flat_map(renames) {
+            renamed.entry(to).or_insert(from);
+        }
+        let mut order: FxHashMap<Axis, (usize, usize)> = FxHashMap::default();
+        let mut list = |axis: Axis, behind: Option<&Axis>| {
+            let next = order.len();
+            let first = behind.and_then(|other| order.get(other)).map_or(next, |(first, _)| *first);
+            order.entry(axis).or_insert((first, next));
+        };
+        let inputs = nodes.iter().filter(|node| matches!(graph.op(**node), Op::Input(_)));
+        let draws = nodes.iter().filter(|node| matches!(graph.op(**node), Op::Random { .. }));
+        for axis in inputs.chain(draws).flat_map(|node| graph.shape(*node).axes()) {
+            list(axis, renamed.get(&axis));
+        }
+        for node in &nodes {
+            let pairs = renames(node);
+            for axis in graph.shape(*node).axes() {
+                list(axis, pairs.iter().find(|(_, to)| *to == axis).map(|(from, _)| from));
             }
         }
         AxisOrder(order)
@@ -179,7 +196,7 @@ impl AxisOrder {
 
     pub fn sorted(&self, axes: impl IntoIterator<Item = Axis>) -> Vec<Axis> {
         let mut axes: Vec<_> = axes.into_iter().collect();
-        axes.sort_by_key(|axis| self.0.get(axis).copied().unwrap_or(usize::MAX));
+        axes.sort_by_key(|axis| self.0.get(axis).copied().unwrap_or((usize::MAX, 0)));
         axes
     }
 }

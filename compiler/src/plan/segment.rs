@@ -2,7 +2,7 @@
 //!
 //! Between its inputs and its sums over rows, a training step does the same for every ray, or every image. Its kernels
 //! need not each go through all of them before the next kernel starts: a stretch of kernels whose rows have the same
-//! leading axis runs for a part of that axis, all kernels, then for the next part. A value that one kernel of the stretch
+//! leading axes runs for a part of these, all kernels, then for the next part. A value that one kernel of the stretch
 //! writes and others of it read is stored for one part only, and the memory between a forward and a backward pass
 //! shrinks to that of a part.
 //!
@@ -10,7 +10,7 @@
 //! part `w` lies `w` parts before the memory of the value.
 //!
 //! A value may be kept for a part alone if every stage that touches it in the stretch does so block by block along the
-//! leading axis; [`Kernel::blocks`] is the list of accesses for which that is known.
+//! leading axes; [`Kernel::blocks`] is the list of accesses for which that is known.
 
 use super::{
     Access, Buffer, BufferId, Expression, Factor, Kernel, LANES, Layout, Place, PlanOptions, Source, Stage, Step,
@@ -19,7 +19,7 @@ use super::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 
-/// Steps that run one after another for each part of their leading row axis.
+/// Steps that run one after another for each part of their leading row axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
     /// The steps.
@@ -75,19 +75,22 @@ fn distinct(ids: Vec<BufferId>) -> FxHashSet<BufferId> {
     ids.into_iter().collect()
 }
 
-/// The size of the leading row axis that kernels with most bytes between them share.
+/// How many indices the leading row axes have that most memory can be saved along: all of what the kernels that have them
+/// touch, but for one index.
 fn leading_size(steps: &[Step], buffers: &[Buffer]) -> Option<usize> {
     let mut bytes: FxHashMap<usize, usize> = FxHashMap::default();
     for step in steps {
-        if let Step::Kernel(kernel) = step
-            && let Some((_, size)) = kernel.rows.first()
-        {
+        if let Step::Kernel(kernel) = step {
             let own = step.buffers().into_iter().map(|id| &buffers[id.0 as usize]);
             let own: usize = own.filter(|b| matches!(b.place, Place::Arena(_))).map(Buffer::bytes).sum();
-            *bytes.entry(*size).or_default() += own;
+            let mut size = 1;
+            for (_, next) in kernel.rows.iter().filter(|(_, size)| *size > 1) {
+                size *= next;
+                *bytes.entry(size).or_default() += own;
+            }
         }
     }
-    bytes.into_iter().filter(|(size, _)| *size > 1).max_by_key(|(size, bytes)| (*bytes, *size)).map(|(size, _)| size)
+    bytes.into_iter().max_by_key(|(size, bytes)| (bytes - bytes / size, *size)).map(|(size, _)| size)
 }
 
 /// A stretch under construction.
@@ -112,9 +115,9 @@ impl Stretch {
         let (reads, writes) = step.touched();
         let waits = reads.iter().any(|id| self.late.contains(id));
         match step {
-            Step::Kernel(kernel) if kernel.leads(leading) => {
+            Step::Kernel(kernel) if kernel.leading(leading).is_some() => {
                 // What the stretch has made must be there, row by row, when it is read: written in the same blocks.
-                let blocks = kernel.blocks(buffers);
+                let blocks = kernel.blocks(buffers, leading);
                 let in_step = |id: &BufferId| blocks.get(id) == Some(&true) && !self.scattered.contains(id);
                 if waits || reads.iter().any(|id| self.made.contains(id) && !in_step(id)) {
                     return Err(Box::new(Step::Kernel(kernel)));
@@ -189,9 +192,14 @@ fn parts(steps: &[Step], leading: usize, wanted: usize, least: usize) -> Option<
 }
 
 impl Kernel {
-    /// Whether the rows start with an axis of this size.
-    fn leads(&self, size: usize) -> bool {
-        self.rows.first().is_some_and(|(_, own)| *own == size)
+    /// The outermost row axes, no more than have to be, whose indices divide into so many parts: how many axes, and how many
+    /// indices they have.
+    fn leading(&self, parts: usize) -> Option<(usize, usize)> {
+        let sizes = self.rows.iter().scan(1, |product, (_, size)| {
+            *product *= size;
+            Some(*product)
+        });
+        (1..).zip(sizes).find(|(_, size)| size.is_multiple_of(parts))
     }
 
     /// Makes the tiles divide the rows of a part.
@@ -204,11 +212,11 @@ impl Kernel {
         self.tile_panels = tile;
     }
 
-    /// For every stored value that the kernel touches, whether each index of the leading axis touches its own
+    /// For every stored value that the kernel touches, whether each of so many parts of the rows touches its own
     /// part of the value alone.
-    pub(super) fn blocks(&self, buffers: &[Buffer]) -> FxHashMap<BufferId, bool> {
+    pub(super) fn blocks(&self, buffers: &[Buffer], parts: usize) -> FxHashMap<BufferId, bool> {
         let mut blocks = FxHashMap::default();
-        let leading = self.rows.first().map_or(1, |(_, size)| *size);
+        let leading = self.leading(parts).unwrap_or((0, 1));
         let mut note = |id: BufferId, in_step: bool| {
             let entry = blocks.entry(id).or_insert(true);
             *entry &= in_step;
@@ -268,10 +276,10 @@ impl Kernel {
                 }
                 Stage::AccumulateContract { g, x, target, window, .. } => {
                     note(*target, false);
-                    self.note_factor(g, buffers, &mut note);
+                    self.note_factor(g, buffers, leading, &mut note);
                     match window {
                         Some(window) => note(window.source, false),
-                        None => self.note_factor(x, buffers, &mut note),
+                        None => self.note_factor(x, buffers, leading, &mut note),
                     }
                 }
                 Stage::AccumulateReduce { body, target, .. } | Stage::AccumulateScatter { body, target, .. } => {
@@ -294,7 +302,13 @@ impl Kernel {
         }
     }
 
-    fn note_factor(&self, factor: &Factor, buffers: &[Buffer], note: &mut impl FnMut(BufferId, bool)) {
+    fn note_factor(
+        &self,
+        factor: &Factor,
+        buffers: &[Buffer],
+        leading: (usize, usize),
+        note: &mut impl FnMut(BufferId, bool),
+    ) {
         let Factor { access, features, row_stride, .. } = factor;
         match access.source {
             Source::Buffer(id) if !access.lanes => {
@@ -304,7 +318,6 @@ impl Kernel {
                     row_strides.insert(0, stride);
                     stride *= *size as isize;
                 }
-                let leading = self.rows.first().map_or(1, |(_, size)| *size);
                 // Loops around the product may go anywhere.
                 let alone = access.strides.iter().all(|(_, stride)| *stride == 0);
                 let loops = [(*features, 1)];
@@ -342,22 +355,33 @@ impl Kernel {
         }
     }
 
-    /// Whether a row-major value is addressed such that the leading row axis is its leading axis.
+    /// Whether a row-major value is addressed such that the `leading` row axes, so many with so many indices, are its
+    /// leading axes.
     fn plain_block(
         &self,
         buffer: &Buffer,
-        leading: usize,
+        leading: (usize, usize),
         row_strides: &[isize],
         loops: &[(usize, isize)],
         offset: isize,
     ) -> bool {
         let Layout::Plain(shape) = &buffer.layout else { return false };
-        let block = (shape.elements() / leading * words(buffer.dtype)) as isize;
-        let inner = self.rows.iter().map(|(_, size)| *size).zip(row_strides.iter().copied()).skip(1);
-        let others: Vec<(usize, isize)> = inner.chain(loops.iter().copied()).collect();
+        let (axes, indices) = leading;
+        let block = (shape.elements() / indices * words(buffer.dtype)) as isize;
+        let rows: Vec<(usize, isize)> =
+            self.rows.iter().map(|(_, size)| *size).zip(row_strides.iter().copied()).collect();
+        let (outer, inner) = rows.split_at(axes.min(rows.len()));
+        let mut stride = block;
+        let dense = outer.iter().rev().all(|(size, own)| {
+            let fits = *size == 1 || *own == stride;
+            stride *= *size as isize;
+            fits
+        });
+        let others: Vec<(usize, isize)> = inner.iter().chain(loops).copied().collect();
         let last: isize = others.iter().map(|(size, stride)| (*size as isize - 1).max(0) * stride).sum();
-        shape.elements().is_multiple_of(leading)
-            && row_strides.first() == Some(&block)
+        shape.elements().is_multiple_of(indices)
+            && outer.len() == axes
+            && dense
             && others.iter().all(|(_, stride)| *stride >= 0)
             && offset >= 0
             && offset + last < block

@@ -91,7 +91,7 @@ impl Plan {
             if parts > 1 && !kernel.is_some_and(|k| k.row_count().is_multiple_of(parts * k.tile_panels * LANES)) {
                 return Err(Defect::Parts { step: at, parts });
             }
-            let blocks = kernel.map(|kernel| kernel.blocks(&self.buffers)).unwrap_or_default();
+            let blocks = kernel.map(|kernel| kernel.blocks(&self.buffers, parts)).unwrap_or_default();
             let in_step = |id: &BufferId| blocks.get(id) == Some(&true);
             for id in step.buffers() {
                 let buffer = &self.buffers[id.0 as usize];

@@ -51,7 +51,7 @@ pub struct Arguments {
     #[command(flatten)]
     source: SpecArguments,
 
-    /// A task, a loss or a training step
+    /// A task, a loss or a training step; where names meet, with its kind: `step:generator`
     program: String,
 
     /// Of a loss: with the gradients of its parameters

@@ -37,7 +37,7 @@ pub struct Arguments {
     #[command(flatten)]
     source: SpecArguments,
 
-    /// A task, a loss or a training step
+    /// A task, a loss or a training step; where names meet, with its kind: `step:generator`
     program: String,
 
     /// What to print
@@ -219,42 +219,74 @@ pub struct Named {
     pub updates: IndexMap<String, String>,
 }
 
-/// The programs of a name: a task's or a loss's one, or those of a training step.
+/// What a program is of, in the words that tell programs of one name apart.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Task,
+    Loss,
+    Step,
+}
+
+impl Kind {
+    const ALL: [Kind; 3] = [Kind::Task, Kind::Loss, Kind::Step];
+
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Task => "task",
+            Kind::Loss => "loss",
+            Kind::Step => "step",
+        }
+    }
+
+    /// The names of a system's programs of this kind.
+    fn names(self, system: &System) -> Vec<&str> {
+        match self {
+            Kind::Task => system.tasks.keys().map(String::as_str).collect(),
+            Kind::Loss => system.losses.keys().map(String::as_str).collect(),
+            Kind::Step => system.training.steps.keys().map(String::as_str).collect(),
+        }
+    }
+}
+
+/// The programs of a name: a task's or a loss's one, or those of a training step. A name that several of them have needs its
+/// kind before it: `step:generator`.
 ///
 /// # Errors
-/// There is no such program, or it has no gradient.
+/// There is no such program or more than one, or it has no gradient.
 pub fn programs(system: &System, name: &str, gradient: bool) -> Outcome<Vec<Named>> {
-    let alone = |program: Program| Named { program, updates: IndexMap::new() };
-    let step_of = |step: StepProgram| Named { program: step.program, updates: step.updates };
-    if let Some(loss) = system.losses.get(name) {
-        return Ok(vec![alone(match gradient {
-            true => gradient_program(loss, &system.parameters).usage()?.program,
-            false => loss.clone(),
-        })]);
-    }
-    if gradient {
-        let names: Vec<&str> = system.losses.keys().map(String::as_str).collect();
+    let of_kind = |kind: &Kind| Some((Some(*kind), name.strip_prefix(kind.word())?.strip_prefix(':')?));
+    let (kind, own) = Kind::ALL.iter().find_map(of_kind).unwrap_or((gradient.then_some(Kind::Loss), name));
+    let asked = |each: &Kind| kind.is_none_or(|kind| kind == *each) && each.names(system).contains(&own);
+    let found: Vec<Kind> = Kind::ALL.into_iter().filter(asked).collect();
+    if gradient && (kind != Some(Kind::Loss) || found.is_empty()) {
         let message = format!("only losses have gradients, and `{name}` is none");
-        return Err(Failure::with_help(Code::Usage, message, suggestion(name, names)));
+        return Err(Failure::with_help(Code::Usage, message, suggestion(own, Kind::Loss.names(system))));
     }
-    if let Some(task) = system.tasks.get(name) {
-        return Ok(vec![alone(task.program.clone())]);
-    }
-    if let Some(step) = system.training.steps.get(name) {
-        let loss = system.loss(step);
-        return Ok(if step.accumulate > 1 {
-            let programs = accumulation_programs(loss, step, &system.parameters).usage()?;
-            vec![step_of(programs.gradient), step_of(programs.apply)]
-        } else {
-            vec![step_of(step_program(loss, step, &system.parameters).usage()?)]
-        });
-    }
-    let names = [
-        &system.tasks.keys().collect::<Vec<_>>()[..],
-        &system.losses.keys().collect::<Vec<_>>(),
-        &system.training.steps.keys().collect::<Vec<_>>(),
-    ];
-    let names: Vec<&str> = names.concat().into_iter().map(String::as_str).collect();
-    let message = format!("`{}` has no task, loss or training step `{name}`", system.name);
-    Err(Failure::with_help(Code::Usage, message, suggestion(name, names)))
+    let alone = |program: Program| vec![Named { program, updates: IndexMap::new() }];
+    let step_of = |step: StepProgram| Named { program: step.program, updates: step.updates };
+    Ok(match found[..] {
+        [Kind::Task] => alone(system.tasks[own].program.clone()),
+        [Kind::Loss] if gradient => alone(gradient_program(&system.losses[own], &system.parameters).usage()?.program),
+        [Kind::Loss] => alone(system.losses[own].clone()),
+        [Kind::Step] => {
+            let step = &system.training.steps[own];
+            let loss = system.loss(step);
+            if step.accumulate > 1 {
+                let programs = accumulation_programs(loss, step, &system.parameters).usage()?;
+                vec![step_of(programs.gradient), step_of(programs.apply)]
+            } else {
+                vec![step_of(step_program(loss, step, &system.parameters).usage()?)]
+            }
+        }
+        [] => {
+            let names: Vec<&str> = Kind::ALL.iter().flat_map(|kind| kind.names(system)).collect();
+            let message = format!("`{}` has no task, loss or training step `{name}`", system.name);
+            return Err(Failure::with_help(Code::Usage, message, suggestion(own, names)));
+        }
+        _ => {
+            let names: Vec<String> = found.iter().map(|kind| format!("`{}:{own}`", kind.word())).collect();
+            let message = format!("`{}` has several programs `{own}`", system.name);
+            return Err(Failure::with_help(Code::Usage, message, format!("say {}", names.join(" or "))));
+        }
+    })
 }

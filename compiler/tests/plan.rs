@@ -141,6 +141,32 @@ fn each_field_of_nerf_is_one_kernel_forward_and_one_backward() {
     assert!(whole.segments.is_empty() && whole.arena_bytes > 10 * fit.arena_bytes, "{} bytes", whole.arena_bytes);
 }
 
+/// A discriminator sees the whole picture before the backward pass of the fields begins: what that needs of them is computed
+/// again, in the kernel that needs it, and nothing of it is stored.
+#[test]
+fn each_field_of_a_generator_is_one_kernel_forward_and_all_of_them_one_backward() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graphs/pigan/pigan.ron");
+    let overrides = Overrides { preset: Some("small".into()), ..Overrides::none() };
+    let system = Spec::load(path).unwrap().system(&overrides).unwrap();
+    let step = &system.training.steps["generator"];
+    let step = step_program(&system.losses[&step.loss], step, &system.parameters).unwrap();
+    let graph = simplified(&step.program).graph;
+    let lean = planned(&graph, Fusion::Full);
+    let of_samples = |plan: &Plan| {
+        let kernels = plan.steps.iter().filter_map(|step| match step {
+            Step::Kernel(kernel) if kernel.row_count() == 8 * 32 * 32 * 8 && kernel.flops > 1e9 => Some(kernel.flops),
+            _ => None,
+        });
+        kernels.collect::<Vec<f64>>()
+    };
+    let kept = PlanOptions { without: [Decision::Rematerialise].into_iter().collect(), ..PlanOptions::default() };
+    let kept = plan(&graph, &kept).unwrap();
+    let (again, once): (f64, f64) = (of_samples(&lean).iter().sum(), of_samples(&kept).iter().sum());
+    assert_eq!(of_samples(&lean).len(), 3, "{:?}", contracting(&lean));
+    assert!(again > 1.3 * once, "{again} of {once}");
+    assert!(lean.arena_bytes * 8 < kept.arena_bytes, "{} of {} bytes", lean.arena_bytes, kept.arena_bytes);
+}
+
 /// Losses of rays with samples: rendering in between goes along rays, and one value of the first stretch is read by
 /// the step of the optimiser.
 #[test]

@@ -4,7 +4,7 @@ use crate::support::{Sketch, axes, run, shape};
 use visage_compiler::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
-    plan::{PlanOptions, Step, plan},
+    plan::{Decision, Plan, PlanOptions, Step, plan},
     simplify::simplify,
 };
 use visage_runtime::executor::ExecuteOptions;
@@ -149,6 +149,44 @@ fn rays_in_parts() {
         let [parts, whole] = [&parts, &whole].map(|options| run(&sketch.graph, &sketch.feeds, options));
         assert!(parts["seen"] == whole["seen"], "with {threads} threads");
     }
+}
+
+/// Two layers whose gradient waits for a sum over all rows: with little memory to keep them in they are computed again, and
+/// give the same.
+#[test]
+fn activations_computed_again() {
+    let mut sketch = Sketch::new();
+    let x = sketch.float("x", &[("pixel", 96), ("sample", 8), ("in", 3)]);
+    let first = sketch.weight("first", &[("hidden", 33), ("in", 3)]);
+    let second = sketch.weight("second", &[("out", 31), ("hidden", 33)]);
+    let last = sketch.weight("last", &[("out", 31)]);
+    let judge = sketch.weight("judge", &[("score", 2), ("pixel", 96)]);
+    let hidden = sketch.add(Op::Contract { over: axes(&["in"]) }, &[x, first]);
+    let hidden = sketch.map(ScalarOp::Sin, &[hidden]);
+    let out = sketch.add(Op::Contract { over: axes(&["hidden"]) }, &[hidden, second]);
+    let out = sketch.map(ScalarOp::Sin, &[out]);
+    let colour = sketch.add(Op::Contract { over: axes(&["out"]) }, &[out, last]);
+    let picture = sketch.add(Op::Reduce { combine: Combine::Sum, axes: axes(&["sample"]) }, &[colour]);
+    let score = sketch.add(Op::Contract { over: axes(&["pixel"]) }, &[picture, judge]);
+    sketch.graph.set_output("score", score);
+    sketch.differentiate();
+    let lean = PlanOptions { segment_bytes: 0, segment_tiles: 1, ..PlanOptions::default() };
+    let kept = PlanOptions { without: [Decision::Rematerialise].into_iter().collect(), ..lean };
+    let [lean, kept] = [lean, kept].map(|options| {
+        let plan = plan(&simplify(&sketch.graph), &options).unwrap();
+        plan.verify().unwrap();
+        plan
+    });
+    let flops = |plan: &Plan| -> f64 {
+        let kernels = plan.steps.iter().filter_map(|step| match step {
+            Step::Kernel(kernel) => Some(kernel.flops),
+            _ => None,
+        });
+        kernels.sum()
+    };
+    assert!(lean.arena_bytes * 2 <= kept.arena_bytes, "{} of {} bytes", lean.arena_bytes, kept.arena_bytes);
+    assert!(flops(&lean) > 1.2 * flops(&kept), "nothing is computed again\n{lean}");
+    sketch.check();
 }
 
 fn window(axis: &str, position: &str, tap: &str, taps: usize, stride: usize, dilation: usize) -> Op {

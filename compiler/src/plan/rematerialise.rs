@@ -8,7 +8,12 @@
 //!
 //! That is Griewank's and Chen's recomputation (arXiv:1604.06174) with the input of a chain as its only checkpoint.
 
-use super::{PlanOptions, cluster::Clusters, rows::path, words};
+use super::{
+    PlanOptions,
+    cluster::Clusters,
+    rows::{path, rows_through},
+    words,
+};
 use crate::graph::{Graph, NodeId};
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -22,7 +27,8 @@ pub(super) struct Again {
 /// The graph with copies of what its kernels would keep for a reader that waits for more than the value itself, if that is
 /// much memory.
 pub(super) fn rematerialised(graph: &Graph, clusters: &Clusters, options: &PlanOptions) -> Option<Again> {
-    let kept = Kept::of(graph, clusters, options.segment_bytes / 64);
+    let mut kept = Kept::of(graph, clusters, options.segment_bytes / 64);
+    kept.drop_dear(graph, clusters);
     let bytes: usize = kept.values.iter().map(|node| bytes(graph, *node)).sum();
     if bytes < threshold(options) {
         return None;
@@ -37,12 +43,15 @@ pub(super) fn rematerialised(graph: &Graph, clusters: &Clusters, options: &PlanO
         copies: FxHashMap::default(),
         again: Again { graph: graph.clone(), after: FxHashMap::default() },
     };
-    for Reader { node, position, after } in kept.readers {
+    for Reader { node, position, after, .. } in kept.readers {
         let operand = copies.copy(graph.operands(node)[position], &after);
         copies.again.graph.set_operand(node, position, operand);
     }
     Some(copies.again)
 }
+
+/// How many times what a kernel reads it has to keep for that to be worth computing again.
+const LEAST_GAIN: usize = 8;
 
 /// Bytes of an arena beyond which values are computed again.
 pub(super) fn threshold(options: &PlanOptions) -> usize {
@@ -57,6 +66,7 @@ fn bytes(graph: &Graph, node: NodeId) -> usize {
 struct Reader {
     node: NodeId,
     position: usize,
+    value: NodeId,
     /// What its kernel waits for besides.
     after: Vec<NodeId>,
 }
@@ -100,7 +110,7 @@ impl Kept {
                 let after = if large(*value) { later(clusters.of[value]) } else { Vec::new() };
                 if !after.is_empty() {
                     kept.values.insert(*value);
-                    kept.readers.push(Reader { node: *node, position: *position, after });
+                    kept.readers.push(Reader { node: *node, position: *position, value: *value, after });
                 }
             }
             let mut all: FxHashSet<usize> = read.iter().map(|(_, _, value)| clusters.of[value]).collect();
@@ -110,6 +120,35 @@ impl Kept {
             needs.insert(*own, all);
         }
         kept
+    }
+
+    /// Leaves out what kernels keep that read almost as much: to have that there again, one would have to keep it, or to
+    /// compute it again, too, and so on, as in a network of convolutions.
+    fn drop_dear(&mut self, graph: &Graph, clusters: &Clusters) {
+        let mut makers: FxHashSet<usize> = FxHashSet::default();
+        for own in &clusters.order {
+            let members = &clusters.clusters[*own].members;
+            let makes: usize =
+                members.iter().filter(|node| self.values.contains(node)).map(|node| bytes(graph, *node)).sum();
+            // Row by row with what is computed again, a value takes no memory of its own.
+            let mut read: FxHashSet<NodeId> = FxHashSet::default();
+            for member in members {
+                for operand in graph.operands(*member) {
+                    let path = path(graph, operand);
+                    let Some(maker) = clusters.of.get(&path.base).filter(|of| *of != own) else { continue };
+                    let rows = rows_through(graph, &path, &clusters.rows_at[&path.base]);
+                    if !makers.contains(maker) || rows.as_deref() != Some(&clusters.rows_at[member][..]) {
+                        read.insert(path.base);
+                    }
+                }
+            }
+            let reads: usize = read.iter().map(|node| bytes(graph, *node)).sum();
+            if reads * LEAST_GAIN <= makes {
+                makers.insert(*own);
+            }
+        }
+        self.values.retain(|value| makers.contains(&clusters.of[value]));
+        self.readers.retain(|reader| self.values.contains(&reader.value));
     }
 }
 

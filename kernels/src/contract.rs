@@ -26,6 +26,7 @@ mod portable;
 
 use crate::pack::{LoadPanel, PackStrips, StackRows, StorePanel, TransposePanel, UntransposePanel};
 use crate::window::{LoadWindow, SlideWindow};
+use crate::winograd::{TransformTaps, Winograd};
 use crate::{
     Isa, LANES,
     memory::{CopyStreaming, PrefetchRows, Settle},
@@ -81,6 +82,10 @@ pub struct MicroKernels {
     pub load_window: LoadWindow,
     /// Reads the rows around those of a panel at successive positions of a window.
     pub slide_window: SlideWindow,
+    /// Convolves with three taps by three.
+    pub winograd: Winograd,
+    /// Transforms the weights for that.
+    pub transform_taps: TransformTaps,
     /// Copies to memory that will not be read soon.
     pub copy_streaming: CopyStreaming,
     /// Ends streaming copies: what they wrote is there for other threads.
@@ -192,6 +197,8 @@ macro_rules! table {
             store_panel: $crate::pack::store_panel::<$tiles>,
             load_window: <$tiles as $crate::pack::Tiles>::LOAD_WINDOW,
             slide_window: $crate::window::slide_window::<$tiles>,
+            winograd: <$tiles as $crate::pack::Tiles>::WINOGRAD,
+            transform_taps: <$tiles as $crate::pack::Tiles>::TRANSFORM_TAPS,
             copy_streaming: <$tiles as $crate::pack::Tiles>::COPY_STREAMING,
             settle: <$tiles as $crate::pack::Tiles>::SETTLE,
             prefetch_rows: <$tiles as $crate::pack::Tiles>::PREFETCH_ROWS,

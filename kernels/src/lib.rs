@@ -22,6 +22,7 @@
 //! - [`pairs`]: the same contraction of operands rounded to bf16;
 //! - [`pack`]: strips, transposed panels, and the boundary between row-major arrays and panels;
 //! - [`window`]: the rows around other rows, which convolutions read;
+//! - [`winograd`]: convolutions of three taps by three with fewer products;
 //! - [`memory`]: streaming copies, prefetches, and the measured limits of the machine;
 //! - [`math`]: elementary functions, written once for every code generator.
 //!
@@ -49,6 +50,7 @@ pub mod memory;
 pub mod pack;
 pub mod pairs;
 pub mod window;
+pub mod winograd;
 
 pub use contract::{MicroKernels, StripKernel, micro_kernels, strips};
 pub use isa::Isa;

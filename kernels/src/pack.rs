@@ -13,6 +13,7 @@ pub(crate) mod neon;
 pub(crate) mod portable;
 
 use crate::contract::{MicroKernels, assert_panel, strips};
+use crate::winograd::{TransformTaps, Winograd};
 use crate::{
     LANES,
     memory::{CopyStreaming, PrefetchRows, Settle},
@@ -136,6 +137,12 @@ pub(crate) trait Tiles {
 
     /// The reading through windows of the instruction set.
     const LOAD_WINDOW: LoadWindow = crate::window::load_window;
+
+    /// The convolution of the instruction set.
+    const WINOGRAD: Winograd;
+
+    /// The transform of its weights.
+    const TRANSFORM_TAPS: TransformTaps;
 
     /// The streaming copy of the instruction set.
     const COPY_STREAMING: CopyStreaming;

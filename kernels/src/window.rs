@@ -192,6 +192,13 @@ impl Geometry {
     }
 }
 
+impl Geometry {
+    /// The place of a row along all axes but the last so many; none if it is outside.
+    pub(crate) fn before(&self, inner: usize, row: i64) -> Option<i64> {
+        place(&self.axes[..self.count as usize - inner], row)
+    }
+}
+
 /// The place of a row along some axes; none if it is outside.
 fn place(axes: &[Line], mut row: i64) -> Option<i64> {
     let mut place = 0;

@@ -4,7 +4,7 @@ use crate::support::{Sketch, axes, run, shape};
 use visage_compiler::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
-    plan::{Decision, Plan, PlanOptions, Step, plan},
+    plan::{Decision, Plan, PlanOptions, Stage, Step, plan},
     simplify::simplify,
 };
 use visage_runtime::executor::ExecuteOptions;
@@ -241,6 +241,52 @@ fn convolutions_after_one_another() {
         let hidden = sketch.add(Op::Rename(names.to_vec()), &[hidden]);
         let result = convolved(&mut sketch, hidden, second, 3, (1, 1));
         sketch.conclude_scaled(result, 1e-2);
+    }
+}
+
+/// Convolutions with fewer products, forward and for the gradient of the picture: pictures with their channels first, in
+/// panels and enlarged, lines that panels cut, several pictures. Odd pictures are convolved by all products.
+#[test]
+fn convolutions_in_squares() {
+    let squares = |plan: &Plan| {
+        let kernels = plan.steps.iter().filter_map(|step| match step {
+            Step::Kernel(kernel) => Some(&kernel.stages),
+            _ => None,
+        });
+        kernels.flatten().filter(|stage| matches!(stage, Stage::Winograd { .. })).count()
+    };
+    for (images, (height, width), channels, enlarged, least) in [
+        (1, (32, 32), 16, false, 3),
+        (2, (12, 24), 33, false, 3),
+        (3, (14, 18), 40, false, 3),
+        (1, (64, 8), 17, false, 3),
+        (1, (4, 160), 20, false, 3),
+        (1, (20, 26), 24, true, 2),
+        (1, (23, 32), 16, false, 0),
+    ] {
+        let mut sketch = Sketch::new();
+        let image = sketch.float("image", &[("b", images), ("c", channels), ("y", height), ("x", width)]);
+        let first = sketch.weight("first", &[("n", channels + 2), ("c", channels), ("ty", 3), ("tx", 3)]);
+        let second = sketch.weight("second", &[("n", 16), ("c", channels + 2), ("ty", 3), ("tx", 3)]);
+        let hidden = convolved(&mut sketch, image, first, 3, (1, 1));
+        let hidden = sketch.map(ScalarOp::Sin, &[hidden]);
+        let names = [("n", "c"), ("v", "y"), ("u", "x")].map(|(from, to)| (Axis::new(from), Axis::new(to)));
+        let mut hidden = sketch.add(Op::Rename(names.to_vec()), &[hidden]);
+        for axis in ["y", "x"].map(Axis::new).into_iter().filter(|_| enlarged) {
+            let pair = sketch.add(Op::Spread(shape(&[("twice", 2)])), &[hidden]);
+            hidden = sketch.add(Op::Merge { axes: vec![axis, Axis::new("twice")], into: axis }, &[pair]);
+        }
+        let result = convolved(&mut sketch, hidden, second, 3, (1, 1));
+        let scale = sketch.graph.constant(1e-2, DType::F32);
+        let result = sketch.map(ScalarOp::Mul, &[result, scale]);
+        sketch.graph.set_output("result", result);
+        sketch.differentiate();
+        let plan = plan(&simplify(&sketch.graph), &PlanOptions::default()).unwrap();
+        plan.verify().unwrap();
+        let found = squares(&plan);
+        let right = if least == 0 { found == 0 } else { found >= least };
+        assert!(right, "{found} for {height} x {width}, {channels} channels\n{plan}");
+        sketch.check();
     }
 }
 

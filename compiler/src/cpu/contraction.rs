@@ -11,7 +11,8 @@ use cranelift_codegen::ir::{
     condcodes::IntCC,
     types::{F32X4, I32, I32X4, I64, I64X2},
 };
-use visage_kernels::{strips, window::Line};
+use std::mem::offset_of;
+use visage_kernels::{strips, window::Line, winograd::Convolution};
 
 /// The weights of a contraction: `[n][k]` for each matrix of the batch and each index of the loops.
 #[derive(Clone, Copy)]
@@ -151,6 +152,40 @@ pub(super) fn rows(
     });
 }
 
+/// A convolution of three taps by three in squares, for all rows of the tile.
+pub(super) fn squares(
+    e: &mut Emitter<'_>,
+    (weights, n, k): (BufferId, usize, usize),
+    window: &Window,
+    [x, products]: [Source; 2],
+    (c, c_stride): (&Access, usize),
+) {
+    let Geometry(slot) = Geometry::within(e, window, size_of::<Convolution>());
+    let stride = Features::of(window).stride as i64;
+    let words = [
+        (offset_of!(Convolution, features), k as i64),
+        (offset_of!(Convolution, feature_stride), stride),
+        (offset_of!(Convolution, outputs), n as i64),
+        (offset_of!(Convolution, output_stride), c_stride as i64),
+        (offset_of!(Convolution, output_panel), c.panel_stride as i64),
+    ];
+    for (at, word) in words {
+        let word = e.b.ins().iconst(I64, word);
+        e.b.ins().stack_store(I64, word, slot, at as i32);
+    }
+    e.panel = e.word(0);
+    let first = e.first_row();
+    let count = e.word(e.kernel.row_count());
+    let rest = e.b.ins().isub(count, first);
+    let most = e.word(e.kernel.tile_panels * LANES);
+    let rows = e.b.ins().smin(rest, most);
+    let convolution = e.b.ins().stack_addr(I64, slot, 0);
+    let from = source(e, window);
+    let [weights, x, products] = [Source::Buffer(weights), x, products].map(|source| e.base(source));
+    let to = e.address(c);
+    library::call(e, Callee::Winograd, &[convolution, first, rows, from, weights, x, products, to]);
+}
+
 /// The number of the current index of some loops, read as one.
 pub(super) fn number(e: &mut Emitter<'_>, loops: &[Loop]) -> Value {
     let mut number = e.b.ins().iconst(I64, 0);
@@ -188,7 +223,12 @@ const LINE: usize = size_of::<Line>();
 impl Geometry {
     /// Writes what stays the same.
     pub fn new(e: &mut Emitter<'_>, window: &Window) -> Geometry {
-        let size = size_of::<visage_kernels::window::Geometry>() as u32;
+        Geometry::within(e, window, size_of::<visage_kernels::window::Geometry>())
+    }
+
+    /// The same at the start of something of so many bytes.
+    fn within(e: &mut Emitter<'_>, window: &Window, size: usize) -> Geometry {
+        let size = size as u32;
         let slot = e.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, size, 3));
         let rows = e.kernel.rows.clone();
         let head = [e.kernel.row_count(), window.panel, rows.len()].map(|word| word as isize);

@@ -33,6 +33,7 @@ pub(super) enum Callee {
     StorePanel,
     LoadWindow,
     SlideWindow,
+    Winograd,
     CopyStreaming,
     Settle,
     PrefetchRows,
@@ -51,7 +52,7 @@ pub(super) enum Callee {
 }
 
 /// Those that are not one of many, with their names.
-const NAMES: [(Callee, &str); 21] = [
+const NAMES: [(Callee, &str); 22] = [
     (Callee::PackStrips, "pack_strips"),
     (Callee::TransposePanel, "transpose_panel"),
     (Callee::StackRows, "stack_rows"),
@@ -59,6 +60,7 @@ const NAMES: [(Callee, &str); 21] = [
     (Callee::StorePanel, "store_panel"),
     (Callee::LoadWindow, "load_window"),
     (Callee::SlideWindow, "slide_window"),
+    (Callee::Winograd, "winograd"),
     (Callee::CopyStreaming, "copy_streaming"),
     (Callee::Settle, "settle"),
     (Callee::PrefetchRows, "prefetch_rows"),
@@ -101,6 +103,7 @@ impl Callee {
             Callee::StorePanel => micro.store_panel as *const u8,
             Callee::LoadWindow => micro.load_window as *const u8,
             Callee::SlideWindow => micro.slide_window as *const u8,
+            Callee::Winograd => micro.winograd as *const u8,
             Callee::CopyStreaming => micro.copy_streaming as *const u8,
             Callee::Settle => micro.settle as *const u8,
             Callee::PrefetchRows => micro.prefetch_rows as *const u8,

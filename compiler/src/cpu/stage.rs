@@ -65,6 +65,9 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
                 Some(pairs) => super::pairs::rows(e, &matrices, x, *pairs, c, window.as_ref()),
             }
         }
+        Stage::Winograd { weights, n, k, window, x, products, c, c_stride } => {
+            super::contraction::squares(e, (*weights, *n, *k), window, [*x, *products], (c, *c_stride));
+        }
         Stage::AccumulateContract { loops, g, x, strips, turned, precision, target, window } => {
             let factors = Factors { g, x, window: window.as_ref() };
             let accumulate = match precision {

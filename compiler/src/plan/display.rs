@@ -166,6 +166,13 @@ impl fmt::Display for Stage {
                 let rounded = pairs.map_or_else(String::new, |pairs| format!(" in bf16 through {pairs}"));
                 writeln!(f, "    contract {c} = b{} · {x}, n={n} k={k}{rounded}{around}", weights.0)
             }
+            Stage::Winograd { weights, n, k, window, x, products, c, .. } => {
+                let (weights, from) = (weights.0, window.source.0);
+                writeln!(
+                    f,
+                    "    convolve {c} = b{weights} · squares of b{from} through {x} and {products}, n={n} k={k}"
+                )
+            }
             Stage::AccumulateContract { loops, g, x, precision, target, window, .. } => {
                 let around = around(loops, window.as_ref());
                 let rounded = if *precision == Precision::Bf16 { " in bf16" } else { "" };
@@ -230,10 +237,11 @@ impl fmt::Display for Plan {
                 writeln!(f, "  in {} parts, {} steps:", segment.parts, segment.steps.len())?;
             }
             match step {
-                Step::Pack { source, target, m_offsets, n_offsets, k_offsets } => {
+                Step::Pack { source, target, m_offsets, n_offsets, k_offsets, winograd } => {
                     let (n, k) = (n_offsets.len(), k_offsets.len());
                     write!(f, "  pack b{} = b{}, n={n} k={k}", target.0, source.0)?;
                     match m_offsets.len() {
+                        taps if *winograd => writeln!(f, ", {taps} taps for squares")?,
                         1 => writeln!(f)?,
                         matrices => writeln!(f, ", {matrices} matrices")?,
                     }

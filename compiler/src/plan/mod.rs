@@ -163,17 +163,20 @@ pub enum Decision {
     Rematerialise,
     /// New values of the state are written over the old ones.
     Replace,
+    /// Convolutions of three taps by three have fewer products.
+    Winograd,
 }
 
 impl Decision {
     /// All of them.
-    pub const ALL: [Decision; 6] = [
+    pub const ALL: [Decision; 7] = [
         Decision::Merge,
         Decision::Recompute,
         Decision::Stream,
         Decision::Segments,
         Decision::Rematerialise,
         Decision::Replace,
+        Decision::Winograd,
     ];
 
     /// What it is called on the command line.
@@ -185,6 +188,7 @@ impl Decision {
             Decision::Segments => "segments",
             Decision::Rematerialise => "rematerialise",
             Decision::Replace => "replace",
+            Decision::Winograd => "winograd",
         }
     }
 
@@ -199,6 +203,7 @@ impl Decision {
                 "Activations are computed again for the backward pass, where that saves much memory"
             }
             Decision::Replace => "New values of the state are written over the old ones, which saves memory",
+            Decision::Winograd => "Convolutions of 3 x 3 have 16 products where they had 36",
         }
     }
 }
@@ -212,11 +217,16 @@ impl Without {
     pub fn has(self, decision: Decision) -> bool {
         self.0 >> decision as u8 & 1 == 1
     }
+
+    /// These and one more.
+    pub fn and(self, decision: Decision) -> Without {
+        Without(self.0 | 1 << decision as u8)
+    }
 }
 
 impl FromIterator<Decision> for Without {
     fn from_iter<I: IntoIterator<Item = Decision>>(decisions: I) -> Without {
-        Without(decisions.into_iter().fold(0, |set, decision| set | 1 << decision as u8))
+        decisions.into_iter().fold(Without::default(), Without::and)
     }
 }
 
@@ -355,7 +365,15 @@ pub struct Output {
 #[derive(Clone, Debug)]
 pub enum Step {
     /// Weights into strips: element (n, k) of matrix m is `source[m_offsets[m] + n_offsets[n] + k_offsets[k]]`.
-    Pack { source: BufferId, target: BufferId, m_offsets: Vec<u32>, n_offsets: Vec<u32>, k_offsets: Vec<u32> },
+    /// With `winograd` the matrices of the source are nine taps, of which the sixteen of [`Stage::Winograd`] are made.
+    Pack {
+        source: BufferId,
+        target: BufferId,
+        m_offsets: Vec<u32>,
+        n_offsets: Vec<u32>,
+        k_offsets: Vec<u32>,
+        winograd: bool,
+    },
     /// Stages over rows.
     Kernel(Kernel),
     /// Partial results into one: element i is the combination of `source[chunk][i]`, in order.
@@ -627,6 +645,20 @@ pub enum Stage {
         c_stride: usize,
         pairs: Option<Source>,
         window: Option<Window>,
+    },
+    /// `c[n][row] = Σₖ Σ_tap w[n][k][tap] · x[k][row + tap]` of three taps by three along the last two row axes, with the
+    /// products of F(2 x 2, 3 x 3): sixteen matrices of weights for squares of two rows by two. A tile has whole pairs of
+    /// lines. `x` and `products` are tile memory for transformed squares and what they are multiplied to. The window
+    /// has no taps; its rows start at the first of them.
+    Winograd {
+        weights: BufferId,
+        n: usize,
+        k: usize,
+        window: Window,
+        x: Source,
+        products: Source,
+        c: Access,
+        c_stride: usize,
     },
     /// `partial[n][k] += Σ_row g[n][row] · x[k][row]` for each index of the loops, the partial result as panels of k; n and k
     /// are the features of `g` and `x`.

@@ -239,6 +239,9 @@ fn stage_line(plan: &Plan, stage: &Stage) -> Line {
             let rounded = if pairs.is_some() { ", in bf16" } else { "" };
             ("contract", format!("contract {n} × {k} with {}{rounded}", name(weights)))
         }
+        Stage::Winograd { weights, n, k, .. } => {
+            ("contract", format!("convolve {n} × {k} with {}, 3 x 3", name(weights)))
+        }
         Stage::AccumulateContract { g, x, target, precision, .. } => {
             let (n, k) = (g.features, x.features);
             let rounded = if *precision == Precision::Bf16 { ", in bf16" } else { "" };

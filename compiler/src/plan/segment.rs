@@ -195,6 +195,10 @@ impl Kernel {
     /// The outermost row axes, no more than have to be, whose indices divide into so many parts: how many axes, and how many
     /// indices they have.
     fn leading(&self, parts: usize) -> Option<(usize, usize)> {
+        // Pairs of lines do not end where parts do.
+        if self.stages.iter().any(|stage| matches!(stage, Stage::Winograd { .. })) {
+            return None;
+        }
         let sizes = self.rows.iter().scan(1, |product, (_, size)| {
             *product *= size;
             Some(*product)
@@ -273,6 +277,11 @@ impl Kernel {
                         Some(window) => note(window.source, false),
                         None => self.note_access(x, buffers, &mut note),
                     }
+                }
+                Stage::Winograd { weights, c, window, .. } => {
+                    note(*weights, false);
+                    note(window.source, false);
+                    self.note_access(c, buffers, &mut note);
                 }
                 Stage::AccumulateContract { g, x, target, window, .. } => {
                     note(*target, false);

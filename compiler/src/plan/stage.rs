@@ -66,6 +66,7 @@ impl Stage {
             | Stage::Fill { .. }
             | Stage::Sort { .. }
             | Stage::Contract { .. }
+            | Stage::Winograd { .. }
             | Stage::AccumulateContract { .. } => None,
         }
     }
@@ -87,6 +88,7 @@ impl Stage {
             Stage::Contract { weights, x, window, .. } => {
                 vec![Source::Buffer(*weights), window.as_ref().map_or(x.source, Window::source)]
             }
+            Stage::Winograd { weights, window, .. } => vec![Source::Buffer(*weights), window.source()],
             Stage::AccumulateContract { g, x, window, .. } => {
                 vec![g.access.source, window.as_ref().map_or(x.access.source, Window::source)]
             }
@@ -111,6 +113,7 @@ impl Stage {
                 let own = std::iter::once(c.source).chain(apart).chain(*pairs);
                 own.chain(window.as_ref().map(|_| x.source)).collect()
             }
+            Stage::Winograd { c, x, products, .. } => vec![c.source, *x, *products],
             Stage::AccumulateContract { strips, turned, target, x, window, .. } => {
                 let own = [*strips, *turned, Source::Buffer(*target)];
                 own.into_iter().chain(window.as_ref().map(|_| x.access.source)).collect()

@@ -7,7 +7,7 @@ use super::{
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::ops::Range;
 use thiserror::Error;
-use visage_kernels::pairs::pairs;
+use visage_kernels::{pairs::pairs, winograd::PLACES};
 
 /// A plan that must not run: a defect of the planner.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -30,6 +30,8 @@ pub enum Defect {
     Weights { kernel: String, stage: usize, precision: Precision, buffer: u32, found: String },
     #[error("t{tile} of \"{kernel}\" has no room for what stage {stage} puts there")]
     Room { kernel: String, stage: usize, tile: usize },
+    #[error("a tile of \"{kernel}\" does not have whole pairs of lines for stage {stage}")]
+    Lines { kernel: String, stage: usize },
     #[error("step {step} cannot run in {parts} parts")]
     Parts { step: usize, parts: usize },
     #[error("b{buffer} is kept for a part, and step {step} touches more")]
@@ -313,6 +315,30 @@ impl Plan {
                     room(apart, n * LANES)?;
                 }
                 tile.map_or(Ok(()), |tile| room(tile, pairs(k / blocks) * LANES))
+            }
+            Stage::Winograd { weights, n, k, window, x, products, .. } => {
+                let layout = &self.buffers[weights.0 as usize].layout;
+                if *layout != (Layout::Strips { matrices: PLACES, n: *n, k: *k }) {
+                    let (kernel, found) = (kernel.name.clone(), layout.to_string());
+                    let precision = Precision::F32;
+                    return Err(Defect::Weights { kernel, stage: at, precision, buffer: weights.0, found });
+                }
+                let lines = &kernel.rows[kernel.rows.len().saturating_sub(2)..];
+                let even = lines.len() == 2 && lines.iter().all(|(_, size)| size.is_multiple_of(2));
+                if !even || !(kernel.tile_panels * LANES).is_multiple_of(2 * lines[1].1) || !window.taps.is_empty() {
+                    return Err(Defect::Lines { kernel: kernel.name.clone(), stage: at });
+                }
+                // A panel of squares at least, which is four panels of rows.
+                let room = |source: Source, rows: usize| match source {
+                    Source::Tile(tile) if kernel.tile_words[tile] < rows * LANES => {
+                        Err(Defect::Room { kernel: kernel.name.clone(), stage: at, tile })
+                    }
+                    Source::Tile(_) => Ok(()),
+                    Source::Buffer(id) => Err(Defect::Outside { buffer: id.0 }),
+                };
+                room(*x, PLACES * k)?;
+                // The last vector that is read may begin in any lane.
+                room(*products, PLACES * n + 1)
             }
             Stage::AccumulateContract { g, x, strips, turned, precision: Precision::Bf16, window, .. } => {
                 let block = x.features / window.as_ref().map_or(1, Window::blocks);

@@ -214,7 +214,7 @@ pub fn compile(plan: &Plan, options: &PtxOptions) -> Result<Program, PtxError> {
     for step in &plan.steps {
         functions.push(match step {
             Step::Kernel(kernel) => kernel_function(plan, kernel, *options),
-            Step::Pack { source, target, m_offsets, n_offsets, k_offsets } => {
+            Step::Pack { source, target, m_offsets, n_offsets, k_offsets, winograd: _ } => {
                 steps::pack(plan, *source, *target, [m_offsets, n_offsets, k_offsets], options.precision)
             }
             Step::Combine { source, target, combine, chunks, arrangement } => {

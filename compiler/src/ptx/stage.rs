@@ -48,6 +48,7 @@ pub(super) fn emit(e: &mut Emitter<'_>, stage: &Stage) {
         Stage::Scatter { loops, body, index, update, target, stride, size } => {
             scatter(e, loops, body, (*index, *update), target, (*stride, *size));
         }
+        Stage::Winograd { .. } => unreachable!("tensor cores convolve by all of their products"),
         Stage::Contract { loops, batch, weights, n, k, x, x_stride, c, c_stride, pairs: _, window } => {
             let matrices = Matrices { weights: *weights, loops, batch: *batch, n: *n, k: *k };
             contraction::rows(e, &matrices, (x, *x_stride), (c, *c_stride), window.as_ref());

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 
 use super::{Shape, Tiles};
 use crate::memory::{CopyStreaming, PrefetchRows, Settle, avx2, prefetch_rows_x86, settle_x86};
+use crate::winograd::{self, TransformTaps, Winograd};
 
 /// The tiles of AVX2.
 pub(crate) struct Avx2;
@@ -12,6 +13,8 @@ const SIDE: usize = 8;
 
 impl Tiles for Avx2 {
     const SIDE: usize = SIDE;
+    const WINOGRAD: Winograd = winograd::avx2::winograd;
+    const TRANSFORM_TAPS: TransformTaps = winograd::avx2::transform_taps;
     const COPY_STREAMING: CopyStreaming = avx2::copy_streaming;
     const SETTLE: Settle = settle_x86;
     const PREFETCH_ROWS: PrefetchRows = prefetch_rows_x86;

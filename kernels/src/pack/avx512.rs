@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 use super::{Shape, Tiles};
 use crate::memory::{CopyStreaming, PrefetchRows, Settle, avx512, prefetch_rows_x86, settle_x86};
 use crate::window::LoadWindow;
+use crate::winograd::{self, TransformTaps, Winograd};
 
 /// The tiles of AVX-512.
 pub(crate) struct Avx512;
@@ -14,6 +15,8 @@ const SIDE: usize = 16;
 impl Tiles for Avx512 {
     const SIDE: usize = SIDE;
     const LOAD_WINDOW: LoadWindow = crate::window::avx512::load_window;
+    const WINOGRAD: Winograd = winograd::avx512::winograd;
+    const TRANSFORM_TAPS: TransformTaps = winograd::avx512::transform_taps;
     const COPY_STREAMING: CopyStreaming = avx512::copy_streaming;
     const SETTLE: Settle = settle_x86;
     const PREFETCH_ROWS: PrefetchRows = prefetch_rows_x86;

@@ -5,6 +5,7 @@ use std::arch::aarch64::*;
 use super::portable::Portable;
 use super::{Shape, Tiles};
 use crate::memory::{CopyStreaming, PrefetchRows, Settle, portable, prefetch_nothing, settle_nothing};
+use crate::winograd::{self, TransformTaps, Winograd};
 
 /// The tiles of NEON.
 pub(crate) struct Neon;
@@ -14,6 +15,8 @@ const BLOCK: usize = 4;
 
 impl Tiles for Neon {
     const SIDE: usize = 8;
+    const WINOGRAD: Winograd = winograd::neon::winograd;
+    const TRANSFORM_TAPS: TransformTaps = winograd::neon::transform_taps;
     const COPY_STREAMING: CopyStreaming = portable::copy_streaming;
     const SETTLE: Settle = settle_nothing;
     const PREFETCH_ROWS: PrefetchRows = prefetch_nothing;

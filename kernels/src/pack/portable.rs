@@ -2,12 +2,15 @@
 
 use super::{Shape, Tiles};
 use crate::memory::{CopyStreaming, PrefetchRows, Settle, portable, prefetch_nothing, settle_nothing};
+use crate::winograd::{self, TransformTaps, Winograd};
 
 /// The portable tiles.
 pub(crate) struct Portable;
 
 impl Tiles for Portable {
     const SIDE: usize = 8;
+    const WINOGRAD: Winograd = winograd::portable::winograd;
+    const TRANSFORM_TAPS: TransformTaps = winograd::portable::transform_taps;
     const COPY_STREAMING: CopyStreaming = portable::copy_streaming;
     const SETTLE: Settle = settle_nothing;
     const PREFETCH_ROWS: PrefetchRows = prefetch_nothing;

@@ -153,7 +153,12 @@ impl Cpu {
     ) -> Result<Cpu, ExecuteError> {
         let device = |error: &dyn std::fmt::Display| ExecuteError::Device(error.to_string());
         let fusion = if options.fuse { Fusion::Full } else { Fusion::None };
-        let ExecuteOptions { without, segment_bytes, segment_tiles, .. } = *options;
+        let ExecuteOptions { segment_bytes, segment_tiles, .. } = *options;
+        let without = match options.contraction {
+            Contraction::MicroKernel => options.without,
+            // The plain sums, which the micro-kernels are tested against.
+            Contraction::Cranelift => options.without.and(plan::Decision::Winograd),
+        };
         let (target, precision) = (Target::host(), options.precision.on_cpu()?);
         let plan_options = PlanOptions { fusion, target, without, precision, segment_bytes, segment_tiles };
         let plan = plan::plan_updating(&simplified(program).graph, &program.outputs, updates, &plan_options)

@@ -17,6 +17,7 @@ use crate::{
     },
 };
 use rustc_hash::FxHashMap;
+use visage_kernels::winograd::RESULTS;
 
 /// Bytes of partial results beyond which there are few of them: each tile reads and writes one.
 const LARGE_PARTIAL: usize = 256 << 10;
@@ -59,6 +60,8 @@ pub(super) struct Builder<'p, 'g> {
     pub rows: Vec<(Axis, usize)>,
     pub stages: Vec<Stage>,
     pub flops: f64,
+    /// Whether the contraction at hand is a convolution in squares.
+    pub squares: bool,
     homes: FxHashMap<NodeId, Home>,
     /// Words a panel of each tile-resident value.
     tiles: Vec<usize>,
@@ -121,6 +124,7 @@ impl<'p, 'g> Builder<'p, 'g> {
             rows,
             stages: Vec::new(),
             flops: 0.0,
+            squares: false,
             homes: FxHashMap::default(),
             tiles: Vec::new(),
             loaded: FxHashMap::default(),
@@ -595,6 +599,7 @@ impl<'p, 'g> Builder<'p, 'g> {
     /// Bytes of the most weights that rows of the kernel are multiplied by in one contraction.
     fn largest_matrix(&self) -> usize {
         let of = |stage: &Stage| match stage {
+            Stage::Winograd { weights, .. } => self.planner.buffers[weights.0 as usize].bytes(),
             Stage::Contract { weights, batch, .. } => {
                 let matrices = batch.map_or(1, |batch| self.row_count() / batch.rows.max(1));
                 self.planner.buffers[weights.0 as usize].bytes() / matrices.max(1)
@@ -630,6 +635,8 @@ impl<'p, 'g> Builder<'p, 'g> {
             (target.tile_bytes, panels)
         } else if any(|stage| matches!(stage, Stage::AccumulateContract { .. })) {
             (target.tile_bytes, 8)
+        } else if any(|stage| matches!(stage, Stage::Winograd { .. })) {
+            (target.tile_bytes, 16)
         } else if any(|stage| matches!(stage, Stage::Contract { .. })) {
             // Weights that stay in cache serve one panel after another as well as several at a time, unless they are
             // multiplied faster than that cache gives them.
@@ -646,7 +653,17 @@ impl<'p, 'g> Builder<'p, 'g> {
         let least =
             if heavy || self.partial_bytes() > LARGE_PARTIAL { target.least_tiles / 4 } else { target.least_tiles };
         let most = most.min(panels.div_ceil(least));
+        let unit = match self.rows.last() {
+            // Whole pairs of lines, and a panel of squares.
+            Some((_, line)) if any(|stage| matches!(stage, Stage::Winograd { .. })) => {
+                let pair = (1..).map(|panels| panels * LANES).find(|rows| rows.is_multiple_of(2 * line));
+                let pair = pair.unwrap_or(LANES) / LANES;
+                pair * RESULTS.div_ceil(pair)
+            }
+            _ => 1,
+        };
         let tile_panels = (budget / (per_panel * 4).max(LANES * 4)).clamp(1, most);
+        let tile_panels = (tile_panels / unit).max(1) * unit;
         let tiles = panels.div_ceil(tile_panels);
         let most_chunks =
             if self.partial_bytes() > LARGE_PARTIAL { target.least_tiles / 4 } else { target.least_tiles };

@@ -5,7 +5,7 @@ use crate::{
     axis::Axis,
     graph::{Combine, DType, NodeId, Op, ScalarOp},
     plan::{
-        Access, Arrangement, Batch, BufferId, Factor, LANES, Layout, Place, PlanOptions, Precision, Products,
+        Access, Arrangement, Batch, BufferId, Decision, Factor, LANES, Layout, Place, PlanOptions, Precision, Products,
         RowWindow, Stage, Step, Store, Tap, Term, Window,
         access::Strided,
         batch::{batch_axes, leading},
@@ -14,7 +14,11 @@ use crate::{
         words,
     },
 };
-use visage_kernels::pairs::pairs;
+use visage_kernels::{
+    pairs::pairs,
+    window::MOST_AXES,
+    winograd::{PLACES, RESULTS},
+};
 
 impl Builder<'_, '_> {
     /// Emits the stages of a member that is not lane-wise.
@@ -304,7 +308,11 @@ impl Builder<'_, '_> {
             }
         }
         let depth: usize = over.iter().filter_map(|axis| graph.shape(operands[0]).size(*axis)).product();
-        self.flops += 2.0 * graph.shape(node).elements() as f64 * depth as f64;
+        let flops = 2.0 * graph.shape(node).elements() as f64 * depth as f64;
+        // Four results of nine taps each have sixteen products.
+        let share = if self.squares { PLACES as f64 / (9 * RESULTS) as f64 } else { 1.0 };
+        self.squares = false;
+        self.flops += flops * share;
     }
 
     fn contract_rows(&mut self, node: NodeId, (x, weights): (usize, usize), over: &[Axis], rows: &[Axis]) {
@@ -332,7 +340,12 @@ impl Builder<'_, '_> {
             }
         };
         let blocks = lanes.window.as_ref().map_or(1, Window::blocks);
-        let packed = self.pack(operands[weights], &[&along[..], &loops].concat(), &outputs, &lanes.depth, blocks);
+        let matrices = [&along[..], &loops].concat();
+        let squares = self.squares(&lanes, &matrices, product(&outputs));
+        let packed = match &squares {
+            None => self.pack(operands[weights], &matrices, &outputs, &lanes.depth, blocks),
+            Some(_) => self.pack_squares(operands[weights], &outputs, &lanes),
+        };
         let mut saves = Vec::new();
         let target = self.settle(node, &mut saves);
         let (n, k) = (product(&outputs), product(&lanes.depth));
@@ -345,6 +358,15 @@ impl Builder<'_, '_> {
                 (apart.clone(), LANES, Some((features, apart, target)))
             }
         };
+        let weights = packed;
+        if let Some(window) = squares {
+            self.squares = true;
+            let k = k / 9;
+            // A panel of squares is four panels of rows.
+            let (x, products) = (self.tile(RESULTS * k * LANES), self.tile((RESULTS * n + 1) * LANES));
+            self.stages.push(Stage::Winograd { weights, n, k, window, x, products, c, c_stride });
+            return self.finish_contraction(copy, saves);
+        }
         let Lanes { x, stride: x_stride, window, .. } = lanes;
         let pairs = match self.planner.options.precision {
             Precision::F32 => None,
@@ -355,8 +377,12 @@ impl Builder<'_, '_> {
             let shared = !rows.is_multiple_of(LANES) && self.planner.options.target.products == Products::MicroKernels;
             Batch { rows, apart: shared.then(|| self.tile(n * LANES)) }
         });
-        let weights = packed;
         self.stages.push(Stage::Contract { loops, batch, weights, n, k, x, x_stride, c, c_stride, pairs, window });
+        self.finish_contraction(copy, saves);
+    }
+
+    /// Puts outputs that were written apart where they belong, and saves them.
+    fn finish_contraction(&mut self, copy: Option<(Vec<(Axis, usize)>, Access, Access)>, mut saves: Vec<Stage>) {
         if let Some((loops, from, target)) = copy {
             let mut body = Body::default();
             let term = body.push(Term::Load(from, DType::F32));
@@ -364,6 +390,74 @@ impl Builder<'_, '_> {
             self.stages.push(Stage::Map { loops, body: body.expression, stores });
         }
         self.stages.append(&mut saves);
+    }
+
+    /// The window of a convolution that is worth computing in squares: three taps by three of neighbouring pixels, along the
+    /// last two row axes, with features enough and pixels for the weights to be worth transforming.
+    fn squares(&self, lanes: &Lanes, matrices: &[(Axis, usize)], outputs: usize) -> Option<Window> {
+        let options = &self.planner.options;
+        let window = lanes.window.as_ref()?;
+        let [.., down, right] = &self.rows[..] else { return None };
+        let [.., along_down, along_right] = &window.rows[..] else { return None };
+        let [first, second] = &window.taps[..] else { return None };
+        let features: usize = window.features.iter().map(|(_, size, _)| size).product();
+        let last = self.rows.len() - 1;
+        let near = |tap: &Tap, row: usize| tap.size == 3 && tap.step.abs() == 1 && tap.row == row;
+        // One stride leads through all features.
+        let even = window.features.windows(2).all(|pair| pair[0].2 == pair[1].2 * pair[1].1 as isize);
+        let worth = options.target.products == Products::MicroKernels
+            && options.precision == Precision::F32
+            && !options.without.has(Decision::Winograd)
+            && matrices.is_empty()
+            && near(first, last - 1)
+            && near(second, last)
+            && along_down.hop == 1
+            && along_right.hop == 1
+            && along_right.unit == 1
+            && down.1.is_multiple_of(2)
+            && right.1.is_multiple_of(2)
+            && even
+            && features >= LEAST_FEATURES
+            && outputs >= LEAST_FEATURES
+            && self.row_count() >= LEAST_PIXELS
+            && self.rows.len() <= MOST_AXES;
+        worth.then(|| {
+            let mut window = window.clone();
+            for tap in std::mem::take(&mut window.taps) {
+                // Taps that go backwards are taken from the last.
+                window.rows[tap.row].start += 2 * tap.step.min(0);
+            }
+            (window.outer, window.stretch) = (0, 1);
+            window
+        })
+    }
+
+    /// Weights of a convolution in [squares](Self::squares), in strips.
+    fn pack_squares(&mut self, weights: NodeId, outputs: &[(Axis, usize)], lanes: &Lanes) -> BufferId {
+        let path = path(self.planner.graph, weights);
+        let (source, strided) = self.planner.plain(&path);
+        let stride = |axis: Axis| strided.get(axis).map_or(0, |(_, stride)| stride);
+        let (taps, features) = lanes.depth.split_at(2);
+        let backwards = |at: usize| lanes.window.as_ref().is_some_and(|window| window.taps[at].step < 0);
+        let toward = |at: usize, index: isize| if backwards(at) { 2 - index } else { index } * stride(taps[at].0);
+        let mut m_offsets: Vec<isize> = (0..3)
+            .flat_map(|down| (0..3).map(move |right| (down, right)))
+            .map(|(i, j)| toward(0, i) + toward(1, j))
+            .collect();
+        let (n_offsets, n_low) = offsets(outputs, stride);
+        let (k_offsets, k_low) = offsets(features, stride);
+        m_offsets.iter_mut().for_each(|offset| *offset += strided.offset + n_low + k_low);
+        let m_offsets: Vec<u32> = m_offsets.into_iter().map(|offset| offset as u32).collect();
+        let key = (source, [&m_offsets, &n_offsets, &k_offsets].map(Clone::clone), 0);
+        if let Some(target) = self.planner.packed.get(&key) {
+            return *target;
+        }
+        let name = format!("{} (packed)", self.planner.buffers[source.0 as usize].name);
+        let layout = Layout::Strips { matrices: PLACES, n: product(outputs), k: product(features) };
+        let target = self.planner.add_buffer(name, DType::F32, layout, Place::Arena(0));
+        self.planner.packed.insert(key, target);
+        self.planner.steps.push(Step::Pack { source, target, m_offsets, n_offsets, k_offsets, winograd: true });
+        target
     }
 
     /// The lanes of a contraction read through a window, if that is how they are read; `summed` are the axes that are
@@ -466,7 +560,7 @@ impl Builder<'_, '_> {
         let name = format!("{} (packed)", self.planner.buffers[source.0 as usize].name);
         let target = self.planner.add_buffer(name, dtype, layout, Place::Arena(0));
         self.planner.packed.insert(key, target);
-        self.planner.steps.push(Step::Pack { source, target, m_offsets, n_offsets, k_offsets });
+        self.planner.steps.push(Step::Pack { source, target, m_offsets, n_offsets, k_offsets, winograd: false });
         target
     }
 
@@ -530,6 +624,12 @@ impl Builder<'_, '_> {
 /// Depth of a contraction that is read through a window at a time: enough that starting and ending a sum costs little,
 /// and few enough that a block of rows stays in cache.
 const BLOCK: usize = 400;
+
+/// Features in and out from which on squares are worth their transforms.
+const LEAST_FEATURES: usize = 16;
+
+/// Pixels from which on transformed weights are used often enough.
+const LEAST_PIXELS: usize = 512;
 
 /// How the taps, the first so many of the axes of a depth, are cut into blocks: how many of them are outside of one, and
 /// how many of the next are in it.

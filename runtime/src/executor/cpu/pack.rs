@@ -5,9 +5,10 @@ use visage_compiler::{
     plan::{Layout, Plan, Step},
 };
 use visage_kernels::{
-    MicroKernels, PairKernels,
+    LANES, MicroKernels, PairKernels,
     pairs::{BLOCK, pairs},
     strips,
+    winograd::{PLACES, TAPS},
 };
 
 /// Elements that one piece of the work packs, roughly.
@@ -23,6 +24,8 @@ pub(super) struct Matrix {
     walk: Option<Walk>,
     /// Blocks of the k that are packed as pairs; none for strips of `f32`.
     blocks: Option<usize>,
+    /// Whether what starts are nine taps, from which sixteen matrices are made.
+    winograd: bool,
 }
 
 /// Steps of k as they lie in memory: weights of a convolution have their taps side by side, and are multiplied tap by tap.
@@ -97,7 +100,8 @@ impl Matrix {
     /// The matrix that a step packs, if it packs one.
     pub fn of(plan: &Plan, step: &Step) -> Option<Matrix> {
         match step {
-            Step::Pack { target, m_offsets, n_offsets, k_offsets, .. } => Some(Matrix {
+            Step::Pack { target, m_offsets, n_offsets, k_offsets, winograd, .. } => Some(Matrix {
+                winograd: *winograd,
                 starts: m_offsets.clone(),
                 n: Offsets::of(n_offsets),
                 k: Offsets::of(k_offsets),
@@ -116,7 +120,8 @@ impl Matrix {
 
     /// Pieces of the work, each with strips of its own.
     pub fn pieces(&self, compiled: &Compiled) -> usize {
-        self.starts.len() * self.pieces_a_matrix(compiled)
+        let matrices = if self.winograd { 1 } else { self.starts.len() };
+        matrices * self.pieces_a_matrix(compiled)
     }
 
     fn pieces_a_matrix(&self, compiled: &Compiled) -> usize {
@@ -136,6 +141,12 @@ impl Matrix {
     pub fn pack(&self, piece: usize, compiled: &Compiled, source: *const u8, target: *mut u8) {
         let (n, count) = (self.n.count(), self.strips_a_piece(compiled));
         let (matrix, piece) = (piece / self.pieces_a_matrix(compiled), piece % self.pieces_a_matrix(compiled));
+        if self.winograd {
+            for strip in strips(n, compiled.micro.max_strip).skip(piece * count).take(count) {
+                self.pack_squares(strip, compiled.micro, source.cast(), target.cast());
+            }
+            return;
+        }
         let source = source.cast::<f32>().wrapping_add(self.starts[matrix] as usize);
         match self.blocks {
             None => {
@@ -184,6 +195,58 @@ impl Matrix {
                 }
                 // SAFETY: as above.
                 Offsets::Any(_) => (0..height).for_each(|m| unsafe { *line.add(m) = *from.add(self.n.at(start + m)) }),
+            }
+        }
+    }
+
+    /// Transforms and packs the strip of `height` outputs from `start` on of all sixteen matrices.
+    fn pack_squares(
+        &self,
+        (start, height): (usize, usize),
+        micro: &MicroKernels,
+        source: *const f32,
+        target: *mut f32,
+    ) {
+        let (n, k) = (self.n.count(), self.k.count());
+        // The taps of a weight side by side, in some order, are transposed; others are read one by one.
+        let first_tap = self.starts.iter().copied().min().unwrap_or(0);
+        let together = self.starts.iter().all(|tap| tap - first_tap < TAPS as u32);
+        let order: [usize; TAPS] = std::array::from_fn(|tap| match together {
+            true => (self.starts[tap] - first_tap) as usize,
+            false => tap,
+        });
+        let mut taps = [0.0; TAPS * HEIGHT + LANES];
+        let mut lines = [[0.0; FEW_STEPS * HEIGHT]; PLACES];
+        for first in (0..k).step_by(FEW_STEPS) {
+            let count = FEW_STEPS.min(k - first);
+            for step in 0..count {
+                let feature = source.wrapping_add(self.k.at(first + step));
+                // SAFETY: the planner's offsets are inside the source; a strip is not higher than the lines.
+                unsafe {
+                    match self.n {
+                        Offsets::Even { stride, .. } if together => {
+                            let from = feature.add(first_tap as usize + self.n.at(start));
+                            (micro.pack_strips)(height, TAPS, from, stride, 1, taps.as_mut_ptr(), TAPS, 0);
+                        }
+                        _ => {
+                            for (tap, values) in order.iter().zip(taps.chunks_exact_mut(height)) {
+                                let from = feature.add(self.starts[*tap] as usize);
+                                for (value, output) in values.iter_mut().zip(start..) {
+                                    *value = *from.add(self.n.at(output));
+                                }
+                            }
+                        }
+                    }
+                    let to = lines.as_mut_ptr().cast::<f32>().add(step * height);
+                    (micro.transform_taps)(taps.as_ptr(), &order, height, to, FEW_STEPS * HEIGHT);
+                }
+            }
+            for (place, line) in lines.iter().enumerate() {
+                // SAFETY: strips are disjoint parts of the target, which has room for all of them.
+                unsafe {
+                    let to = target.add(place * n * k + start * k + first * height);
+                    std::ptr::copy_nonoverlapping(line.as_ptr(), to, count * height);
+                }
             }
         }
     }
@@ -274,6 +337,9 @@ unsafe fn copy_line(line: &[f32], to: *mut f32) {
 
 /// Steps that are transposed at a time.
 const STEPS: usize = 64;
+
+/// Steps whose transformed taps are put in order at a time: sixteen matrices have them in cache.
+const FEW_STEPS: usize = 16;
 
 /// Steps of k that take a whole block of pairs.
 const DEPTH: usize = 2 * BLOCK;

@@ -7,9 +7,10 @@
 MEASURE is a folder with `bench.py WORKLOAD BACKEND THREADS`, which prints one JSON line with `median_s` and `rss_peak_mib`; it
 serves NeRF (`nerf_infer`: 1024 rays, 64 + 128 samples; `nerf_train`: forward, backward, Adam), pi-GAN (`pigan_infer`: a
 picture of 64 x 64, 24 + 24 samples; `pigan_train`: two pictures of 32 x 32, a step of the discriminator with R1 and one of the
-generator) and GRAM (`gram_infer`: a picture of 64 x 64) with `eager`, `compile`, `ort` and `jax`, whose exported networks it
-wants to be there, and `ort` and `jax` for attention and normalisation. Everything else, and `hand`, a NeRF and a SIREN trunk
-written by somebody who knows the machine, is in `peers_work.py`.
+generator), GRAM (`gram_infer`: a picture of 64 x 64), CodeFormer (`codeformer_infer`: a face of 512 x 512) and its autoencoder
+(`vqgan_train`: a face of 128 x 128, Adam) with `eager`, `compile`, `ort` and `jax`, whose exported networks it wants to be
+there, and `ort` and `jax` for attention and normalisation. Everything else, and `hand`, a NeRF and a SIREN trunk written by
+somebody who knows the machine, is in `peers_work.py`.
 
 Every measurement is a process of its own, and a round is one of each. With a library to be preloaded, PyTorch is measured with
 and without it: on AMD, its MKL uses AVX-512 only if it is told that the processor is Intel's.
@@ -73,6 +74,14 @@ def all_work():
         Work(
             "gram_infer", "graphs/gram", "random", "", (), "gram_infer", ("eager", "compile", "ort"),
             settings=("image=1", "side=64"),
+        ),
+        Work(
+            "codeformer_infer", "graphs/codeformer", "restore", "", (), "codeformer_infer", ("eager", "compile", "ort"),
+            settings=("image=1",),
+        ),
+        Work(
+            "vqgan_train", "graphs/codeformer", "step:autoencoder", "", (), "vqgan_train", ("eager", "compile"),
+            settings=("image=1", "side=128", "perceptual=false", "adversity=0"),
         ),
         Work("siren_trunk", spec("siren"), "trunk", "siren_trunk", ("eager", "compile", "hand")),
         Work("siren_fit", spec("siren"), "fit", "siren_fit", ("eager", "compile")),

@@ -12,7 +12,9 @@
 mod wide;
 
 use crate::{
-    Isa, LANES, MicroKernels, micro_kernels, strips,
+    Isa, LANES, MicroKernels, micro_kernels,
+    pack::LoadPanel,
+    strips,
     window::{Geometry, Line},
 };
 
@@ -28,7 +30,10 @@ pub const RESULTS: usize = 4;
 /// Squares that are transformed at a time: a vector.
 const VECTOR: usize = 16;
 
-/// Pixels of a line that a panel of squares reads, and room for a vector that begins in it.
+/// Features that are read at a time.
+const FEATURES: usize = 16;
+
+/// Pixels of a line that a panel of squares reads, and room for a panel that begins in it.
 const LINE: usize = 2 * LANES + 2 + 2 * VECTOR;
 
 /// Bytes of transformed pixels and products at a time: as many panels of squares are multiplied with one strip of
@@ -142,7 +147,7 @@ fn runs(convolution: &Convolution, first: usize, count: usize) -> impl Iterator<
     })
 }
 
-/// Pixels that lie side by side in the stored image.
+/// Pixels that lie side by side in the stored image, or each a pixel's features from the one before.
 #[derive(Clone, Copy, Default)]
 struct Piece {
     at: usize,
@@ -176,6 +181,7 @@ impl Convolution {
         let base = base + position / down.divide * down.unit;
         let start = 2 * run.square as i64 + right.start;
         let end = start + 2 * run.count as i64 + 2;
+        let unit = if self.geometry.panel == 0 { right.unit as isize } else { 1 };
         for position in start.max(right.low)..end.min(right.high) {
             let row = base + position / right.divide * right.unit;
             let word = match self.geometry.panel {
@@ -184,7 +190,9 @@ impl Convolution {
             } as isize;
             let at = (position - start) as usize;
             match pieces.pieces[..pieces.count].last_mut() {
-                Some(last) if last.at + last.count == at && last.word + last.count as isize == word => last.count += 1,
+                Some(last) if last.at + last.count == at && last.word + last.count as isize * unit == word => {
+                    last.count += 1;
+                }
                 _ => {
                     pieces.pieces[pieces.count] = Piece { at, count: 1, word };
                     pieces.count += 1;
@@ -356,24 +364,51 @@ unsafe fn gather<V: Vector>(
     convolution: &Convolution,
     (first, count): (usize, usize),
     source: *const f32,
-    x: *mut f32,
-    place_stride: usize,
+    (x, place_stride): (*mut f32, usize),
+    load_panel: LoadPanel,
 ) {
+    let [_, right] = convolution.lines();
+    let interleaved = convolution.geometry.panel == 0 && right.unit != 1;
+    let features = convolution.features as usize;
     for run in runs(convolution, first, count) {
         let pieces = [0, 1, 2, 3].map(|line| convolution.pieces(run, line));
-        let mut lines = [[0.0_f32; LINE]; 4];
-        for feature in 0..convolution.features as usize {
-            let from = source.wrapping_offset(feature as isize * convolution.feature_stride as isize);
-            for (line, pieces) in lines.iter_mut().zip(&pieces) {
-                for piece in &pieces.pieces[..pieces.count] {
-                    // SAFETY: the places of the convolution are readable; pieces lie in the line.
-                    unsafe { V::copy(from.wrapping_offset(piece.word), line.as_mut_ptr().add(piece.at), piece.count) };
+        // What is outside of the picture stays zero.
+        let mut block = [[[0.0_f32; LINE]; FEATURES]; 4];
+        for feature in 0..features {
+            let own = feature % FEATURES;
+            if own == 0 {
+                let together = FEATURES.min(features - feature);
+                let from = source.wrapping_offset(feature as isize * convolution.feature_stride as isize);
+                for (lines, pieces) in block.iter_mut().zip(&pieces) {
+                    for piece in &pieces.pieces[..pieces.count] {
+                        let from = from.wrapping_offset(piece.word);
+                        let to = lines.as_mut_ptr().cast::<f32>().wrapping_add(piece.at);
+                        // SAFETY: the places of the convolution are readable; pieces lie in the line, which has room for
+                        // a panel from its last one on.
+                        unsafe {
+                            if interleaved {
+                                let mut done = 0;
+                                while done < piece.count {
+                                    let rows = LANES.min(piece.count - done);
+                                    let from = from.wrapping_offset(done as isize * right.unit as isize);
+                                    load_panel(rows, together, from, right.unit as usize, to.add(done), LINE);
+                                    done += rows;
+                                }
+                            } else {
+                                for at in 0..together {
+                                    let from = from.wrapping_offset(at as isize * convolution.feature_stride as isize);
+                                    V::copy(from, to.add(at * LINE), piece.count);
+                                }
+                            }
+                        }
+                    }
                 }
             }
+            let lines = [&block[0][own], &block[1][own], &block[2][own], &block[3][own]];
             let mut start = 0;
             while start < run.count {
                 let mut rows = [[V::zero(); 4]; 4];
-                for (row, line) in rows.iter_mut().zip(&lines) {
+                for (row, line) in rows.iter_mut().zip(lines) {
                     // SAFETY: a line has room for two vectors from the last square on; what is read past the run is of
                     // squares that nobody asked for.
                     unsafe {
@@ -463,7 +498,7 @@ unsafe fn scatter<V: Vector>(
     }
 }
 
-type Gather = unsafe fn(&Convolution, (usize, usize), *const f32, *mut f32, usize);
+type Gather = unsafe fn(&Convolution, (usize, usize), *const f32, (*mut f32, usize), LoadPanel);
 type Scatter = unsafe fn(&Convolution, (usize, usize), (*const f32, usize), (*mut f32, usize));
 
 /// [`Winograd`] with the micro-kernels and the transforms of an instruction set.
@@ -491,7 +526,10 @@ unsafe fn convolve(
         let (x_place, product_place) = (panels * k * LANES, panels * n * LANES);
         for panel in 0..panels {
             // SAFETY: the caller's contract: there is memory for so many panels.
-            unsafe { gather(convolution, squares(panel), source, x.add(panel * k * LANES), x_place) };
+            unsafe {
+                let x = x.add(panel * k * LANES);
+                gather(convolution, squares(panel), source, (x, x_place), kernels.load_panel);
+            }
         }
         for place in 0..PLACES {
             for (strip, height) in strips(n, kernels.max_strip) {
@@ -559,11 +597,11 @@ macro_rules! winograd {
                 convolution: &Convolution,
                 squares: (usize, usize),
                 source: *const f32,
-                x: *mut f32,
-                place_stride: usize,
+                x: (*mut f32, usize),
+                load_panel: LoadPanel,
             ) {
                 // SAFETY: the caller's contract.
-                unsafe { super::gather::<$vector>(convolution, squares, source, x, place_stride) }
+                unsafe { super::gather::<$vector>(convolution, squares, source, x, load_panel) }
             }
 
             $(#[target_feature(enable = $feature)])?
@@ -587,3 +625,121 @@ winograd!(neon, Isa::Neon, Plain);
 winograd!(avx2, Isa::Avx2, Plain, "avx2,fma");
 #[cfg(target_arch = "x86_64")]
 winograd!(avx512, Isa::Avx512, wide::Wide, "avx512f");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How a picture lies in memory.
+    #[derive(Clone, Copy)]
+    enum Lie {
+        Panels,
+        Planes,
+        Interleaved,
+    }
+
+    /// Pictures of some lines, however they lie, for every instruction set: what the sums say.
+    #[test]
+    fn results_are_those_of_all_products() {
+        for (height, width, features, outputs, lie) in [
+            (4, 64, 3, 2, Lie::Panels),
+            (2, 96, 5, 17, Lie::Planes),
+            (6, 20, 2, 3, Lie::Planes),
+            (16, 8, 1, 4, Lie::Panels),
+            (8, 24, 19, 1, Lie::Panels),
+            (4, 88, 35, 2, Lie::Interleaved),
+            (10, 12, 16, 3, Lie::Interleaved),
+        ] {
+            let number = |at: usize| ((at * 37 + 11) % 101) as f32 / 50.0 - 1.0;
+            let pixels = height * width;
+            let image: Vec<f32> = (0..features * pixels).map(number).collect();
+            let taps: Vec<f32> = (0..outputs * features * TAPS).map(|at| number(at + 5)).collect();
+            let pixel = |feature: usize, y: isize, x: isize| -> f32 {
+                let inside = (0..height as isize).contains(&y) && (0..width as isize).contains(&x);
+                if inside { image[feature * pixels + y as usize * width + x as usize] } else { 0.0 }
+            };
+            let direct = |output: usize, row: usize| -> f64 {
+                let (y, x) = ((row / width) as isize, (row % width) as isize);
+                let terms = (0..features * TAPS).map(|at| {
+                    let (feature, tap) = (at / TAPS, (at % TAPS) as isize);
+                    let value = pixel(feature, y + tap / 3 - 1, x + tap % 3 - 1);
+                    f64::from(value) * f64::from(taps[output * features * TAPS + at])
+                });
+                terms.sum()
+            };
+            let line = |size: usize, unit: usize| Line {
+                size: size as i64,
+                hop: 1,
+                start: -1,
+                low: 0,
+                high: size as i64,
+                divide: 1,
+                unit: unit as i64,
+            };
+            let panels = pixels.div_ceil(LANES);
+            let stored: Vec<f32> = match lie {
+                Lie::Panels => (0..panels * features * LANES)
+                    .map(|at| {
+                        let (panel, feature, lane) = (at / LANES / features, at / LANES % features, at % LANES);
+                        let row = panel * LANES + lane;
+                        if row < pixels { image[feature * pixels + row] } else { f32::NAN }
+                    })
+                    .collect(),
+                Lie::Planes => image.clone(),
+                Lie::Interleaved => {
+                    (0..pixels * features).map(|at| image[at % features * pixels + at / features]).collect()
+                }
+            };
+            let mut geometry = Geometry { rows: pixels as i64, count: 2, ..Geometry::default() };
+            let (panel, unit, feature_stride) = match lie {
+                Lie::Panels => (features * LANES, 1, LANES),
+                Lie::Planes => (0, 1, pixels),
+                Lie::Interleaved => (0, features, 1),
+            };
+            geometry.panel = panel as i64;
+            geometry.axes[..2].copy_from_slice(&[line(height, width * unit), line(width, unit)]);
+            let convolution = Convolution {
+                geometry,
+                features: features as i64,
+                feature_stride: feature_stride as i64,
+                outputs: outputs as i64,
+                output_stride: LANES as i64,
+                output_panel: (outputs * LANES) as i64,
+            };
+            for isa in Isa::available() {
+                let kernels = micro_kernels(isa);
+                let mut weights = vec![0.0; PLACES * outputs * features];
+                for (start, height) in strips(outputs, kernels.max_strip) {
+                    for feature in 0..features {
+                        let mut lines = [0.0; TAPS * VECTOR + VECTOR];
+                        for (at, value) in lines[..TAPS * height].iter_mut().enumerate() {
+                            *value = taps[((start + at % height) * features + feature) * TAPS + at / height];
+                        }
+                        // SAFETY: the lines have room for a vector from the last tap on, the weights for all places.
+                        unsafe {
+                            let to = weights.as_mut_ptr().add(start * features + feature * height);
+                            let order = std::array::from_fn(|tap| tap);
+                            (kernels.transform_taps)(lines.as_ptr(), &order, height, to, outputs * features);
+                        }
+                    }
+                }
+                let room = (pixels / RESULTS / LANES).max(1);
+                let mut x = vec![f32::NAN; room * PLACES * features * LANES];
+                let mut products = vec![f32::NAN; (room * PLACES * outputs + 1) * LANES];
+                let mut c = vec![f32::NAN; panels * outputs * LANES];
+                // SAFETY: everything has the size that the convolution gives it.
+                unsafe {
+                    let [x, products, c] = [&mut x, &mut products, &mut c].map(|memory| memory.as_mut_ptr());
+                    let (source, weights) = (stored.as_ptr(), weights.as_ptr());
+                    (kernels.winograd)(&convolution, 0, pixels, source, weights, x, products, c);
+                }
+                for (output, row) in (0..outputs).flat_map(|output| (0..pixels).map(move |row| (output, row))) {
+                    let found = c[(row / LANES * outputs + output) * LANES + row % LANES];
+                    let expected = direct(output, row);
+                    let close = (f64::from(found) - expected).abs() < 1e-5;
+                    assert!(close, "{isa}, {height} x {width}, output {output}, row {row}: {found}, not {expected}");
+                }
+            }
+        }
+    }
+}

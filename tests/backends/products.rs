@@ -244,7 +244,7 @@ fn convolutions_after_one_another() {
     }
 }
 
-/// Convolutions with fewer products, forward and for the gradient of the picture: pictures with their channels first, in
+/// Convolutions with fewer products, forward and for the gradient of the picture: pictures with their channels first or last, in
 /// panels and enlarged, lines that panels cut, several pictures. Odd pictures are convolved by all products.
 #[test]
 fn convolutions_in_squares() {
@@ -265,7 +265,10 @@ fn convolutions_in_squares() {
         (1, (23, 32), 16, false, 0),
     ] {
         let mut sketch = Sketch::new();
-        let image = sketch.float("image", &[("b", images), ("c", channels), ("y", height), ("x", width)]);
+        let sizes = [("b", images), ("c", channels), ("y", height), ("x", width)];
+        // Channels first, or last.
+        let order = if images == 2 { [0, 2, 3, 1] } else { [0, 1, 2, 3] };
+        let image = sketch.float("image", &order.map(|at| sizes[at]));
         let first = sketch.weight("first", &[("n", channels + 2), ("c", channels), ("ty", 3), ("tx", 3)]);
         let second = sketch.weight("second", &[("n", 16), ("c", channels + 2), ("ty", 3), ("tx", 3)]);
         let hidden = convolved(&mut sketch, image, first, 3, (1, 1));

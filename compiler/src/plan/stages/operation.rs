@@ -405,6 +405,8 @@ impl Builder<'_, '_> {
         let near = |tap: &Tap, row: usize| tap.size == 3 && tap.step.abs() == 1 && tap.row == row;
         // One stride leads through all features.
         let even = window.features.windows(2).all(|pair| pair[0].2 == pair[1].2 * pair[1].1 as isize);
+        // Pixels lie side by side, or their features.
+        let interleaved = window.panel == 0 && window.features.last().is_some_and(|(.., stride)| *stride == 1);
         let worth = options.target.products == Products::MicroKernels
             && options.precision == Precision::F32
             && !options.without.has(Decision::Winograd)
@@ -413,7 +415,7 @@ impl Builder<'_, '_> {
             && near(second, last)
             && along_down.hop == 1
             && along_right.hop == 1
-            && along_right.unit == 1
+            && (along_right.unit == 1 || interleaved)
             && down.1.is_multiple_of(2)
             && right.1.is_multiple_of(2)
             && even

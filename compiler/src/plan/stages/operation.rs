@@ -355,7 +355,7 @@ impl Builder<'_, '_> {
             None => {
                 let features = [&loops[..], &outputs].concat();
                 let apart = self.apart(&features, LANES);
-                (apart.clone(), LANES, Some((features, apart, target)))
+                (apart.clone(), LANES, Some(Copy { loops: features, from: apart, target }))
             }
         };
         let weights = packed;
@@ -382,8 +382,8 @@ impl Builder<'_, '_> {
     }
 
     /// Puts outputs that were written apart where they belong, and saves them.
-    fn finish_contraction(&mut self, copy: Option<(Vec<(Axis, usize)>, Access, Access)>, mut saves: Vec<Stage>) {
-        if let Some((loops, from, target)) = copy {
+    fn finish_contraction(&mut self, copy: Option<Copy>, mut saves: Vec<Stage>) {
+        if let Some(Copy { loops, from, target }) = copy {
             let mut body = Body::default();
             let term = body.push(Term::Load(from, DType::F32));
             let stores = vec![Store { term, target, add: false }];
@@ -643,6 +643,13 @@ fn block(depth: &[(Axis, usize)], taps: usize) -> (usize, usize) {
     let inner = product(&depth[outer..]).max(1);
     let stretch = (1..=BLOCK / inner).rev().find(|stretch| size.is_multiple_of(*stretch)).unwrap_or(1);
     if stretch > 1 { (outer - 1, stretch) } else { (outer, whole) }
+}
+
+/// Outputs that are written apart before they are put where they belong.
+struct Copy {
+    loops: Vec<(Axis, usize)>,
+    from: Access,
+    target: Access,
 }
 
 /// The operand of a contraction whose rows are lanes: where it is, the stride along its other axes, read as one in this

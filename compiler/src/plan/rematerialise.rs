@@ -11,7 +11,7 @@
 use super::{
     PlanOptions,
     cluster::Clusters,
-    rows::{path, rows_through},
+    rows::{Path, path, rows_through},
     words,
 };
 use crate::graph::{Graph, NodeId};
@@ -24,8 +24,8 @@ pub(super) struct Again {
     pub after: FxHashMap<NodeId, Vec<NodeId>>,
 }
 
-/// The graph with copies of what its kernels would keep for a reader that waits for more than the value itself, if that is
-/// much memory.
+/// The graph with copies of what its kernels would keep for a reader that waits for more than the value itself. None where
+/// they would not keep much.
 pub(super) fn rematerialised(graph: &Graph, clusters: &Clusters, options: &PlanOptions) -> Option<Again> {
     let mut kept = Kept::of(graph, clusters, options.segment_bytes / 64);
     kept.drop_dear(graph, clusters);
@@ -39,7 +39,12 @@ pub(super) fn rematerialised(graph: &Graph, clusters: &Clusters, options: &PlanO
         clusters,
         makers,
         kept: &kept.values,
-        shared: shared(graph, clusters),
+        shared: clusters
+            .order
+            .iter()
+            .flat_map(|own| from_elsewhere(graph, clusters, *own))
+            .map(|read| read.path.base)
+            .collect(),
         copies: FxHashMap::default(),
         again: Again { graph: graph.clone(), after: FxHashMap::default() },
     };
@@ -60,6 +65,27 @@ pub(super) fn threshold(options: &PlanOptions) -> usize {
 
 fn bytes(graph: &Graph, node: NodeId) -> usize {
     graph.shape(node).elements() * words(graph.ty(node).dtype) * 4
+}
+
+/// An operand that another kernel computes.
+struct Read {
+    reader: NodeId,
+    position: usize,
+    path: Path,
+}
+
+/// What a cluster reads of others.
+fn from_elsewhere(graph: &Graph, clusters: &Clusters, own: usize) -> Vec<Read> {
+    let mut reads = Vec::new();
+    for reader in &clusters.clusters[own].members {
+        for (position, operand) in graph.operands(*reader).into_iter().enumerate() {
+            let path = path(graph, operand);
+            if clusters.of.get(&path.base).is_some_and(|of| *of != own) {
+                reads.push(Read { reader: *reader, position, path });
+            }
+        }
+    }
+    reads
 }
 
 /// A use of a kept value.
@@ -85,20 +111,11 @@ impl Kept {
         // The clusters that each cluster needs, directly or not.
         let mut needs: FxHashMap<usize, FxHashSet<usize>> = FxHashMap::default();
         for own in &clusters.order {
-            // Every operand from elsewhere: who reads it, at which position, and whose value it is.
-            let mut read: Vec<(NodeId, usize, NodeId)> = Vec::new();
-            for member in &clusters.clusters[*own].members {
-                for (position, operand) in graph.operands(*member).into_iter().enumerate() {
-                    let base = path(graph, operand).base;
-                    if clusters.of.get(&base).is_some_and(|of| of != own) {
-                        read.push((*member, position, base));
-                    }
-                }
-            }
+            let read = from_elsewhere(graph, clusters, *own);
             // What would be there later than a value of the cluster `maker`.
             let later = |maker: usize| -> Vec<NodeId> {
                 let waits = |value: &NodeId| needs[&clusters.of[value]].contains(&maker);
-                let mut later: Vec<NodeId> = read.iter().map(|(_, _, value)| *value).filter(waits).collect();
+                let mut later: Vec<NodeId> = read.iter().map(|read| read.path.base).filter(waits).collect();
                 later.sort_unstable();
                 later.dedup();
                 later
@@ -106,14 +123,14 @@ impl Kept {
             let large = |value: NodeId| {
                 !clusters.accumulating.contains(&value) && !outputs.contains(&value) && bytes(graph, value) >= least
             };
-            for (node, position, value) in &read {
-                let after = if large(*value) { later(clusters.of[value]) } else { Vec::new() };
+            for Read { reader, position, path } in &read {
+                let after = if large(path.base) { later(clusters.of[&path.base]) } else { Vec::new() };
                 if !after.is_empty() {
-                    kept.values.insert(*value);
-                    kept.readers.push(Reader { node: *node, position: *position, value: *value, after });
+                    kept.values.insert(path.base);
+                    kept.readers.push(Reader { node: *reader, position: *position, value: path.base, after });
                 }
             }
-            let mut all: FxHashSet<usize> = read.iter().map(|(_, _, value)| clusters.of[value]).collect();
+            let mut all: FxHashSet<usize> = read.iter().map(|read| clusters.of[&read.path.base]).collect();
             for direct in all.clone() {
                 all.extend(&needs[&direct]);
             }
@@ -131,17 +148,13 @@ impl Kept {
             let makes: usize =
                 members.iter().filter(|node| self.values.contains(node)).map(|node| bytes(graph, *node)).sum();
             // Row by row with what is computed again, a value takes no memory of its own.
-            let mut read: FxHashSet<NodeId> = FxHashSet::default();
-            for member in members {
-                for operand in graph.operands(*member) {
-                    let path = path(graph, operand);
-                    let Some(maker) = clusters.of.get(&path.base).filter(|of| *of != own) else { continue };
-                    let rows = rows_through(graph, &path, &clusters.rows_at[&path.base]);
-                    if !makers.contains(maker) || rows.as_deref() != Some(&clusters.rows_at[member][..]) {
-                        read.insert(path.base);
-                    }
-                }
-            }
+            let along = |read: &Read| {
+                let base = read.path.base;
+                let rows = rows_through(graph, &read.path, &clusters.rows_at[&base]);
+                makers.contains(&clusters.of[&base]) && rows.as_ref() == Some(&clusters.rows_at[&read.reader])
+            };
+            let read = from_elsewhere(graph, clusters, *own).into_iter().filter(|read| !along(read));
+            let read: FxHashSet<NodeId> = read.map(|read| read.path.base).collect();
             let reads: usize = read.iter().map(|node| bytes(graph, *node)).sum();
             if reads * LEAST_GAIN <= makes {
                 makers.insert(*own);
@@ -150,20 +163,6 @@ impl Kept {
         self.values.retain(|value| makers.contains(&clusters.of[value]));
         self.readers.retain(|reader| self.values.contains(&reader.value));
     }
-}
-
-/// Values that other kernels than their own read.
-fn shared(graph: &Graph, clusters: &Clusters) -> FxHashSet<NodeId> {
-    let mut shared = FxHashSet::default();
-    for (own, cluster) in clusters.clusters.iter().enumerate() {
-        for operand in cluster.members.iter().flat_map(|member| graph.operands(*member)) {
-            let base = path(graph, operand).base;
-            if clusters.of.get(&base).is_some_and(|of| *of != own) {
-                shared.insert(base);
-            }
-        }
-    }
-    shared
 }
 
 struct Copies<'a> {

@@ -441,7 +441,10 @@ impl Builder<'_, '_> {
         let stride = |axis: Axis| strided.get(axis).map_or(0, |(_, stride)| stride);
         let (taps, features) = lanes.depth.split_at(2);
         let backwards = |at: usize| lanes.window.as_ref().is_some_and(|window| window.taps[at].step < 0);
-        let toward = |at: usize, index: isize| if backwards(at) { 2 - index } else { index } * stride(taps[at].0);
+        let toward = |at: usize, index: isize| {
+            let index = if backwards(at) { 2 - index } else { index };
+            index * stride(taps[at].0)
+        };
         let mut m_offsets: Vec<isize> = (0..3)
             .flat_map(|down| (0..3).map(move |right| (down, right)))
             .map(|(i, j)| toward(0, i) + toward(1, j))
